@@ -1,0 +1,1 @@
+"""The edge out: replies to the operator, at least once, and knowingly never twice."""

@@ -1,0 +1,1 @@
+"""The port to an operator's gateway, and its two implementations: `console` and `http`."""

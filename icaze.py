@@ -1,0 +1,77 @@
+"""The command line: the only place that knows every role.
+
+Each command is a module with `configure(parser)` and `run(args) -> exit code`, imported when it is called.
+"""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+from runtime.errors import StartupError
+
+COMMANDS: Final = {
+    "up": ("runtime.up", "the whole system on this machine: store, ingest, a worker, the dispatcher, the api"),
+    "ingest": ("ingest.app", "take SMS from aggregators"),
+    "process": ("processor.app", "decide SMS"),
+    "dispatch": ("dispatch.app", "send replies to the operator"),
+    "api": ("api.app", "answer status look-ups"),
+    "send": ("ingest.send", "one SMS through the running ingest, and its reply"),
+    "explain": ("processor.explain", "how a text reads, changing nothing"),
+    "day": ("bench.day", "a synthetic national day, as NDJSON"),
+    "replay": ("bench.replay", "push a trace through ingest"),
+    "verify": ("processor.verification.command", "check the promises from audit trail, journal and sink log"),
+    "dead": ("processor.dead_letters", "dead letters: list, show"),
+    "policy": ("processor.rules", "check a policy file; show the rules in force at a time"),
+    "token": ("api.token_command", "a development token"),
+}
+UNSHIPPED: Final = ("day", "replay")
+"""Commands of `bench`, which only a source checkout has."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; its exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return 0 if words else 2
+    name, *rest = words
+    if name not in COMMANDS:
+        print(f"icaze: no command {name!r}; `icaze --help` lists them", file=sys.stderr)
+        return 2
+    module_name, summary = COMMANDS[name]
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if name in UNSHIPPED and error.name is not None and error.name.split(".")[0] == "bench":
+            print(f"icaze {name}: needs a source checkout; the installed package has no bench/", file=sys.stderr)
+            return 2
+        raise
+    parser = argparse.ArgumentParser(prog=f"icaze {name}", description=summary)
+    module.configure(parser)
+    try:
+        return module.run(parser.parse_args(rest))
+    except StartupError as error:
+        print(f"icaze: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+
+
+def _overview() -> str:
+    from runtime.settings import described  # only this screen needs it
+
+    width = max(map(len, COMMANDS))
+    lines = ["usage: icaze COMMAND [...]", "", "commands (icaze COMMAND --help tells more):"]
+    lines += [f"  {name:<{width}}  {summary}" for name, (_, summary) in COMMANDS.items()]
+    lines += ["", "settings (environment, or a TOML file named by ICAZE_CONFIG, names in lower case without ICAZE_):"]
+    lines += [f"  {name} [{default}]\n      {meaning}" for name, default, meaning in described()]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

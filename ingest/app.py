@@ -1,0 +1,175 @@
+"""Ingest: `icaze ingest`. Takes SMS over HTTP and acknowledges only what is stored."""
+
+import argparse
+import asyncio
+import secrets
+import time
+from contextlib import aclosing
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+from redis.exceptions import RedisError
+
+from ingest import native, signature
+from ingest.group_commit import GroupCommit, NotStoredError
+from ingest.high_water import HighWater
+from lua.keys import PartitionKeys
+from permits.messages import ENCODER
+from permits.partition import Route
+from permits.sms import read
+from runtime import doors, durability, embedded, layout, lifecycle, settings
+from runtime.connection import Wire, connect
+from runtime.errors import StartupError
+from runtime.problems import ProblemError
+from runtime.telemetry import APPEND_SECONDS, SMS_ACCEPTED, SMS_REJECTED, start_logging
+
+RETRY_AFTER: Final = {"Retry-After": "5"}
+JSON: Final = "application/json"
+NDJSON: Final = ("application/x-ndjson", "application/jsonl")
+
+
+class Ingest:
+    """The handlers, and what they need."""
+
+    def __init__(
+        self,
+        *,
+        route: Route,
+        partitions: list[PartitionKeys],
+        signatures: signature.Signatures,
+        commit: GroupCommit,
+        high_water: HighWater,
+    ) -> None:
+        self._route = route
+        self._inbound = [keys.inbound for keys in partitions]
+        self._signatures = signatures
+        self._commit = commit
+        self._high_water = high_water
+
+    async def post_sms(self, request: web.Request) -> web.Response:
+        """`POST /v1/sms`: 202 once every accepted SMS is stored."""
+        if request.content_type != JSON and request.content_type not in NDJSON:
+            _refused("media_type")
+            raise ProblemError(415, "Unsupported media type", f"{JSON} or {NDJSON[0]}")
+        if self._high_water.full_because is not None:
+            _refused("high_water")
+            raise ProblemError(503, "Too much is waiting", self._high_water.full_because, headers=RETRY_AFTER)
+        body = await request.read()
+        source, webhook_id = self._source(request, body)
+        try:
+            items = native.split(body, ndjson=request.content_type in NDJSON)
+        except native.BodyError as error:
+            _refused("body")
+            raise ProblemError(400, "Unusable body", str(error)) from None
+        began = time.perf_counter()
+        entries, ids, rejected = self._accept(items, source, webhook_id)
+        if not entries:
+            raise ProblemError(400, "No usable SMS", "; ".join(f"[{r.index}] {r.error}" for r in rejected[:5]))
+        try:
+            await self._commit.append(entries)
+        except NotStoredError as error:
+            _refused("store", len(entries))
+            raise ProblemError(503, "Not stored", f"{error}; send again", headers=RETRY_AFTER) from None
+        APPEND_SECONDS.observe(time.perf_counter() - began)
+        SMS_ACCEPTED.labels(source).inc(len(ids))
+        return web.Response(body=msgspec.json.encode(native.answer(ids, rejected)), status=202, content_type=JSON)
+
+    def _source(self, request: web.Request, body: bytes) -> tuple[str, str | None]:
+        """Who posted, and the signed webhook-id where there is one."""
+        webhook_id = request.headers.get("webhook-id")
+        try:
+            source = self._signatures.source(
+                remote=request.remote,
+                webhook_id=webhook_id,
+                timestamp=request.headers.get("webhook-timestamp"),
+                signature=request.headers.get("webhook-signature"),
+                body=body,
+                now_s=time.time(),
+            )
+        except signature.SignatureError as error:
+            _refused("signature")
+            raise ProblemError(401, "Not signed", str(error)) from None
+        return source, None if source == signature.DEVELOPMENT else webhook_id
+
+    def _accept(
+        self, items: list[msgspec.Raw | bytes], source: str, webhook_id: str | None
+    ) -> tuple[list[tuple[str, bytes]], list[str], list[native.Rejection]]:
+        """(stream, payload) of each usable item in order, their ids, and the rejections."""
+        arrived_ms = time.time_ns() // 1_000_000
+        token = f"{arrived_ms:x}{secrets.token_hex(4)}"
+        entries: list[tuple[str, bytes]] = []
+        ids: list[str] = []
+        rejected: list[native.Rejection] = []
+        for index, raw in enumerate(items):
+            try:
+                sms = native.accept(
+                    raw,
+                    source=source,
+                    arrived_ms=arrived_ms,
+                    given_id=None if webhook_id is None else f"{webhook_id}:{index}",
+                    new_id=f"{token}:{index}",
+                )
+            except ValueError as error:
+                rejected.append(native.Rejection(index=index, error=str(error)))
+                continue
+            partition, _ = self._route.owner(read(sms.text).document, sms.sender)
+            entries.append((self._inbound[partition], ENCODER.encode(sms)))
+            ids.append(sms.id)
+        if rejected:
+            _refused("item", len(rejected))
+        return entries, ids, rejected
+
+
+def _refused(reason: str, times: int = 1) -> None:
+    SMS_REJECTED.labels(reason).inc(times)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """No arguments: settings say everything."""
+    parser.description = "take SMS from aggregators over HTTP; any number of processes"
+
+
+def run(_: argparse.Namespace) -> int:
+    """The role, until it is told to stop."""
+    return lifecycle.run(serve)
+
+
+async def serve(stop: asyncio.Event) -> int:
+    """Connect, check the store, open the door; at a stop finish the requests under way."""
+    current = settings.load()
+    start_logging(current.log_level)
+    url = current.redis_url or embedded.url(current.data)
+    route = layout.route(current)
+    signatures = signature.load(current.aggregators_file)
+    async with aclosing(connect(url)) as client:
+        try:
+            await durability.check(client, current)
+            partitions = await layout.settle(client, route)
+        except (RedisError, OSError) as error:
+            raise StartupError(f"store {url}: {error}") from None
+        high_water = HighWater(Wire(url), partitions, current)
+        commit = GroupCommit(Wire(url))
+        ingest = Ingest(route=route, partitions=partitions, signatures=signatures, commit=commit, high_water=high_water)
+
+        async def readiness() -> dict[str, Any]:
+            try:
+                stored = bool(await client.execute_command("PING"))
+            except (RedisError, OSError):
+                stored = False
+            return {
+                "ready": stored and high_water.full_because is None,
+                "role": "ingest",
+                "durability": current.durability,
+                "full_because": high_water.full_because,
+            }
+
+        app = doors.new_app(readiness=readiness, max_body_bytes=current.max_body_bytes)
+        app.router.add_post("/v1/sms", ingest.post_sms)
+        watching = asyncio.create_task(high_water.watch())
+        async with doors.opened(app, current, current.ingest_port, "ingest") as port:
+            print(f"ingest  http://{current.host}:{port}", flush=True)
+            await stop.wait()
+        watching.cancel()
+        await commit.close()
+    return 0

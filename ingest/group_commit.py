@@ -1,0 +1,86 @@
+"""Many requests, one write: entries of concurrent requests go into the streams in one pipeline.
+
+Writes `inbound:{p}`. An append returns when its entries are stored at the configured level: with `appendfsync
+always` the server syncs before it answers. While one write is under way the next one gathers.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+from redis.exceptions import ResponseError
+
+from lua.calls import Command
+from runtime.connection import STORE_ERRORS, Wire
+
+MAX_ENTRIES: Final = 4000
+"""Entries of one write: bounds the time that the first of them waits for the last."""
+ANSWER_S: Final = 5.0
+
+
+class NotStoredError(RuntimeError):
+    """The entries may not be stored; the caller must be told to send them again."""
+
+
+class GroupCommit:
+    """The writer of one ingest process."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self._waiting: list[tuple[list[Command], asyncio.Future[None]]] = []
+        self._awake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def append(self, entries: Sequence[tuple[str, bytes]]) -> None:
+        """Store (stream, payload) entries, in order; NotStoredError where that is not sure."""
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._write())
+        stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(([["XADD", stream, "*", "m", payload] for stream, payload in entries], stored))
+        self._awake.set()
+        await stored
+
+    async def close(self) -> None:
+        """End; every append must have returned."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self._wire.close()
+
+    async def _write(self) -> None:
+        while True:
+            await self._awake.wait()
+            self._awake.clear()
+            while self._waiting:
+                await self._write_once()
+
+    async def _write_once(self) -> None:
+        taken, size = 0, 0
+        for commands, _ in self._waiting:
+            if taken and size + len(commands) > MAX_ENTRIES:
+                break
+            taken += 1
+            size += len(commands)
+        group, self._waiting = self._waiting[:taken], self._waiting[taken:]
+        try:
+            replies = await self._wire.call(*(c for commands, _ in group for c in commands), timeout_s=ANSWER_S)
+        except STORE_ERRORS as error:
+            for _, stored in group:
+                _settle(stored, NotStoredError(f"store away ({type(error).__name__})"))
+            return
+        at = 0
+        for commands, stored in group:
+            own = replies[at : at + len(commands)]
+            at += len(commands)
+            failed = next((reply for reply in own if isinstance(reply, ResponseError)), None)
+            _settle(stored, None if failed is None else NotStoredError(f"store refused ({str(failed)[:60]})"))
+
+
+def _settle(stored: asyncio.Future[None], error: NotStoredError | None) -> None:
+    """Tell a waiting request, unless its caller went away."""
+    if stored.done():
+        return
+    if error is None:
+        stored.set_result(None)
+    else:
+        stored.set_exception(error)

@@ -1,0 +1,104 @@
+"""Our own dialect: `POST /v1/sms` with one SMS, an array, or NDJSON, into `InboundSms` or a rejection each.
+
+Pure: bytes in, messages out. What can never be processed is rejected by itself and does not spoil its neighbours.
+"""
+
+import re
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+
+from permits.messages import InboundSms
+
+MAX_ITEMS: Final = 1000
+MAX_TEXT: Final = 4000
+"""Characters; 25 segments, far above what a request needs."""
+MAX_ID: Final = 128
+MSISDN: Final = re.compile(r"\+?[0-9]{7,15}")
+"""Short codes and alphanumeric senders are no phones: an answer to them could loop."""
+
+
+class BodyError(ValueError):
+    """The body as a whole cannot be used."""
+
+
+class Item(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
+    """One SMS as an aggregator posts it."""
+
+    sender: str = msgspec.field(name="from")
+    text: str
+    to: str = "8103"
+    id: str | None = None
+    received_at: datetime | None = None
+
+
+class Rejection(msgspec.Struct, frozen=True):
+    """One item that was not accepted, and why."""
+
+    index: int
+    error: str
+
+
+_ITEM: Final = msgspec.json.Decoder(Item)
+_RAW_ITEMS: Final = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+def split(body: bytes, *, ndjson: bool) -> list[msgspec.Raw | bytes]:
+    """The items of a body, undecoded; BodyError where it is no object, array or NDJSON of 1 to MAX_ITEMS."""
+    items: list[msgspec.Raw | bytes]
+    if ndjson:
+        items = [line for line in body.splitlines() if line.strip()]
+    elif body.lstrip()[:1] == b"[":
+        try:
+            items = list(_RAW_ITEMS.decode(body))
+        except msgspec.DecodeError as error:
+            raise BodyError(f"not JSON: {error}") from None
+    else:
+        items = [body]
+    if not items:
+        raise BodyError("no SMS in the body")
+    if len(items) > MAX_ITEMS:
+        raise BodyError(f"{len(items)} SMS in one request; at most {MAX_ITEMS}")
+    return items
+
+
+def accept(raw: msgspec.Raw | bytes, *, source: str, arrived_ms: int, given_id: str | None, new_id: str) -> InboundSms:
+    """One item as it will be stored; ValueError says what is wrong with it.
+
+    `given_id` is an identity that the request itself gives an item without an id (its webhook-id and index);
+    `new_id` names the item where there is none at all, and its identity is then its text.
+    """
+    try:
+        item = _ITEM.decode(raw)
+    except msgspec.DecodeError as error:
+        raise ValueError(str(error)) from None
+    except UnicodeDecodeError:
+        raise ValueError("not UTF-8") from None
+    if not MSISDN.fullmatch(item.sender):
+        raise ValueError("from: not a phone number (`+` and 7 to 15 digits); other senders are not answered")
+    if len(item.text) > MAX_TEXT:
+        raise ValueError(f"text: longer than {MAX_TEXT} characters")
+    if item.id is not None and not 0 < len(item.id) <= MAX_ID:
+        raise ValueError(f"id: 1 to {MAX_ID} characters")
+    if len(item.to) > 16:
+        raise ValueError("to: longer than 16 characters")
+    received: datetime | None = item.received_at
+    if received is not None and received.tzinfo is None:
+        raise ValueError("received_at: no time zone (RFC 3339 needs one)")
+    known = item.id or given_id
+    return InboundSms(
+        id=known or new_id,
+        source=source,
+        sender=item.sender if item.sender.startswith("+") else f"+{item.sender}",
+        to=item.to,
+        text=item.text,
+        arrived_ms=arrived_ms,
+        received_ms=None if received is None else int(received.timestamp() * 1000),
+        by_text=known is None,
+    )
+
+
+def answer(ids: list[str], rejected: list[Rejection]) -> dict[str, Any]:
+    """The body of a 202."""
+    return {"accepted": len(ids), "ids": ids, "rejected": rejected}

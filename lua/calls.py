@@ -1,0 +1,146 @@
+"""The typed Python face of each function: what goes in, and what comes back as a Struct or a plain value.
+
+`decide` is built and read apart from sending it, since a lane sends it together with its next read.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from lua import library
+from lua.keys import PartitionKeys
+from lua.store import Store
+
+Arg = bytes | str | int
+Command = list[Arg]
+
+MESSAGE_BYTES: Final = 32
+ASK: Final = "?"
+"""In the place of an outcome letter: the rules decide."""
+
+
+class Decided(msgspec.Struct, frozen=True):
+    """The batch was decided by this call."""
+
+    letters: str
+    ids_reused: int
+    removed: int
+
+
+class Fenced(msgspec.Struct, frozen=True):
+    """Another lane holds the partition; nothing was changed."""
+
+    epoch: str
+
+
+class Applied(msgspec.Struct, frozen=True):
+    """An earlier call decided this batch; nothing was changed."""
+
+
+class Gap(msgspec.Struct, frozen=True):
+    """The batch is not the head of the stream; nothing was changed."""
+
+
+DecideReply = Decided | Fenced | Applied | Gap
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """One batch of a partition, prepared for `decide` (byte layouts in `decide.lua`)."""
+
+    first_id: bytes
+    last_id: bytes
+    count: int
+    messages: bytes
+    """MESSAGE_BYTES for each entry."""
+    days: Sequence[str]
+    """Consecutive days of arrival, `YYYYMMDD`, oldest first."""
+    day_expiries_s: Sequence[int]
+    rules: Sequence[bytes]
+    frames: Sequence[tuple[str, str]]
+    """Rests of refusals, before and after the document's tail."""
+    texts: Sequence[Arg]
+    audit: bytes
+    counts_day: str
+    counts_expiry_s: int
+
+
+def decide_command(keys: PartitionKeys, *, epoch: str, batch: Batch, record_bytes: int) -> Command:
+    """The FCALL of one batch."""
+    frames = [part for frame in batch.frames for part in frame]
+    command: Command = [
+        "FCALL",
+        library.DECIDE,
+        6 + len(batch.days),
+        keys.fence("decide"),
+        keys.inbound,
+        keys.replies,
+        keys.audit,
+        keys.dead,
+        keys.counts(batch.counts_day),
+    ]
+    command += [keys.day(day) for day in batch.days]
+    command += [epoch, batch.first_id, id_after(batch.last_id), batch.count, record_bytes, batch.audit]
+    command += [batch.counts_expiry_s, batch.messages, len(batch.rules), *batch.rules, len(batch.frames), *frames]
+    command += batch.day_expiries_s
+    command += batch.texts
+    return command
+
+
+def decide_reply(reply: Any) -> DecideReply:
+    """What `decide` answered."""
+    tag = reply[0]
+    if tag == b"decided":
+        return Decided(letters=reply[1].decode(), ids_reused=reply[2], removed=reply[3])
+    if tag == b"fenced":
+        return Fenced(epoch=reply[1].decode())
+    if tag == b"applied":
+        return Applied()
+    if tag == b"gap":
+        return Gap()
+    raise ValueError(f"decide answered {tag!r}")
+
+
+def id_after(entry_id: bytes) -> bytes:
+    """The lowest entry id above one."""
+    ms, _, sequence = entry_id.partition(b"-")
+    return b"%b-%d" % (ms, int(sequence) + 1)
+
+
+def lease_command(*, lease_key: str, fence_key: str, owner: str, ttl_ms: int) -> Command:
+    """Take or renew a lease; for pipelines."""
+    return ["FCALL", library.LEASE, 2, lease_key, fence_key, owner, ttl_ms]
+
+
+def lease_reply(reply: Any) -> str | None:
+    """The epoch of a lease that is ours, or None where another holds it."""
+    return None if reply is None else reply.decode()
+
+
+async def lease(store: Store, *, lease_key: str, fence_key: str, owner: str, ttl_ms: int) -> str | None:
+    """Take or renew a lease: its epoch, or None where another holds it."""
+    command = lease_command(lease_key=lease_key, fence_key=fence_key, owner=owner, ttl_ms=ttl_ms)
+    return lease_reply(await store.execute_command(*command))
+
+
+async def release(store: Store, *, lease_key: str, owner: str) -> bool:
+    """Give a lease back; False where it was no longer ours."""
+    return bool(await store.execute_command("FCALL", library.RELEASE, 1, lease_key, owner))
+
+
+async def join(store: Store, *, members_key: str, member: str, ttl_ms: int) -> int:
+    """Say that a member is alive; the number of live members."""
+    return int(await store.execute_command("FCALL", library.JOIN, 1, members_key, member, ttl_ms))
+
+
+async def register(store: Store, keys: PartitionKeys, *, group: str, now_ms: int) -> bool:
+    """Put a consumer group on the register of a reply stream; True where it is new there."""
+    return bool(await store.execute_command("FCALL", library.REGISTER, 2, keys.replies, keys.groups, group, now_ms))
+
+
+async def trim(store: Store, keys: PartitionKeys, *, now_ms: int, silence_ms: int) -> tuple[int, list[str]]:
+    """Remove replies that every registered group is done with: (entries removed, groups dropped for silence)."""
+    removed, *dropped = await store.execute_command(
+        "FCALL", library.TRIM, 2, keys.replies, keys.groups, now_ms, silence_ms
+    )
+    return removed, [name.decode() for name in dropped]

@@ -1,0 +1,118 @@
+"""Every key in the store: its name, type, writer, reader, time to live, and what it grows with.
+
+All keys of one partition carry its hash tag, so that one atomic call may touch them all, on a Cluster too.
+"""
+
+import binascii
+from functools import cache
+from typing import Final, Literal
+
+import msgspec
+
+SLOTS: Final = 16384
+LAYOUT: Final = "layout"
+"""Partition count, tags, route version and routing key's fingerprint, as stored at first start."""
+INBOUND_GROUP: Final = "decide"
+"""The workers' consumer group on `inbound:{p}`."""
+LANE: Final = "lane"
+"""The one consumer of that group in each partition: whoever holds the lease."""
+DISPATCH_GROUP: Final = "dispatch"
+
+Role = Literal["decide", "dispatch"]
+
+
+class KeySpec(msgspec.Struct, frozen=True):
+    """One row of the key table in ARCHITECTURE.md."""
+
+    name: str
+    type: str
+    writer: str
+    reader: str
+    ttl: str
+    grows_with: str
+
+
+KEY_TABLE: Final = (
+    KeySpec("layout", "string", "first start", "every role", "none: one key", "nothing"),
+    KeySpec(
+        "members:<role>", "zset", "process, dispatch", "process, dispatch", "30 s after the last beat", "processes"
+    ),
+    KeySpec("inbound:{p}", "stream", "ingest", "process", "entries go when decided", "backlog"),
+    KeySpec(
+        "replies:{p}", "stream", "process", "dispatch, registered groups", "trimmed below the lowest group", "unsent"
+    ),
+    KeySpec("audit:{p}", "stream", "process", "verify", "trimmed by age, ICAZE_AUDIT_DAYS", "decisions"),
+    KeySpec("dead:{p}", "stream", "process, dispatch", "dead", "trimmed by age, ICAZE_DEAD_DAYS", "dead letters"),
+    KeySpec("day:{p}:<YYYYMMDD>", "hash", "process", "process, api", "days after its day, by policy", "owners a day"),
+    KeySpec("counts:{p}:<YYYYMMDD>", "hash", "process", "up, verify", "8 days", "outcomes x purposes"),
+    KeySpec("groups:{p}", "hash", "dispatch, other readers", "dispatch", "none: a field a group", "groups"),
+    KeySpec("lease:<role>:{p}", "string", "process, dispatch", "process, dispatch", "5 s", "partitions"),
+    KeySpec("fence:<role>:{p}", "string", "process, dispatch", "process", "none: a counter", "partitions"),
+)
+
+
+def slot(tag: str) -> int:
+    """Cluster slot of a hash tag (CRC16/XMODEM mod 16384)."""
+    return binascii.crc_hqx(tag.encode(), 0) % SLOTS
+
+
+@cache
+def tags(partitions: int) -> tuple[str, ...]:
+    """One short tag a partition, its slot near the middle of the partition's share of the slots.
+
+    So partitions fall evenly over any number of shards that split the slots in contiguous ranges.
+    """
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    suffixes = [*letters, *(a + b for a in letters for b in letters)]
+    width = len(str(partitions - 1))
+
+    def nearest(index: int) -> str:
+        middle = (2 * index + 1) * SLOTS // (2 * partitions)
+        return min((f"{index:0{width}d}{s}" for s in suffixes), key=lambda tag: abs(slot(tag) - middle))
+
+    return tuple(nearest(index) for index in range(partitions))
+
+
+class PartitionKeys(msgspec.Struct, frozen=True):
+    """The keys of one partition; names with a day or a role are methods."""
+
+    tag: str
+    inbound: str
+    replies: str
+    audit: str
+    dead: str
+    groups: str
+
+    def day(self, name: str) -> str:
+        """Record hash of one day of arrival, `YYYYMMDD`."""
+        return f"day:{{{self.tag}}}:{name}"
+
+    def counts(self, name: str) -> str:
+        """Counters of one day of decision, `YYYYMMDD`."""
+        return f"counts:{{{self.tag}}}:{name}"
+
+    def lease(self, role: Role) -> str:
+        """Who works on this partition now."""
+        return f"lease:{role}:{{{self.tag}}}"
+
+    def fence(self, role: Role) -> str:
+        """Epoch of the latest lease."""
+        return f"fence:{role}:{{{self.tag}}}"
+
+
+def partition_keys(tag: str) -> PartitionKeys:
+    """The key names of a partition's tag."""
+    p = f"{{{tag}}}"
+    return PartitionKeys(
+        tag=tag,
+        inbound=f"inbound:{p}",
+        replies=f"replies:{p}",
+        audit=f"audit:{p}",
+        dead=f"dead:{p}",
+        groups=f"groups:{p}",
+    )
+
+
+def members(role: Role) -> str:
+    """The live processes of a role."""
+    return f"members:{role}"

@@ -1,0 +1,63 @@
+"""The function library: joined from its files, loaded once, compared at every start, never replaced.
+
+Run as a module it prints the joined source, for linters.
+"""
+
+from pathlib import Path
+from typing import Final, cast
+
+from redis.exceptions import ResponseError
+
+from lua.store import Store
+
+LIBRARY: Final = "permits_v1"
+"""A released change of arguments or behaviour is another version, side by side, until old workers are gone."""
+FILES: Final = ("ids.lua", "decide.lua", "lease.lua", "replies.lua")
+DECIDE: Final = "permits_v1_decide"
+LEASE: Final = "permits_v1_lease"
+RELEASE: Final = "permits_v1_release"
+JOIN: Final = "permits_v1_join"
+REGISTER: Final = "permits_v1_register"
+TRIM: Final = "permits_v1_trim"
+
+
+class LibraryDiffersError(RuntimeError):
+    """The store holds another source under our library's name."""
+
+
+def source() -> str:
+    """The library as loaded: all files under one shebang."""
+    here = Path(__file__).parent
+    return f"#!lua name={LIBRARY}\n" + "\n".join((here / name).read_text() for name in FILES)
+
+
+async def ensure_loaded(store: Store) -> None:
+    """Load the library where it is missing; raise LibraryDiffersError where another source has its name."""
+    try:
+        await store.execute_command("FUNCTION", "LOAD", source())
+    except ResponseError as error:
+        if "already exists" not in str(error):
+            raise
+        stored = await store.execute_command("FUNCTION", "LIST", "LIBRARYNAME", LIBRARY, "WITHCODE")
+        if source() not in _texts(stored):
+            raise LibraryDiffersError(
+                f"the store's function library {LIBRARY} differs from ours: bump the version of the library"
+            ) from None
+
+
+def _texts(reply: object) -> list[str]:
+    """All strings in a nested reply, whatever the protocol's shape."""
+    if isinstance(reply, bytes):
+        return [reply.decode()]
+    if isinstance(reply, str):
+        return [reply]
+    if isinstance(reply, dict):
+        pairs = cast("dict[object, object]", reply)
+        return [text for item in (*pairs.keys(), *pairs.values()) for text in _texts(item)]
+    if isinstance(reply, list):
+        return [text for item in cast("list[object]", reply) for text in _texts(item)]
+    return []
+
+
+if __name__ == "__main__":
+    print(source())

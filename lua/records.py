@@ -1,0 +1,70 @@
+"""The bytes of a day record: entries of twenty bytes, one a decision (layout in `decide.lua`).
+
+`static` packs what the worker knows beforehand; the function adds the outcome letter. `entries` reads them back.
+"""
+
+import struct
+from typing import Final
+
+import msgspec
+
+from permits.outcomes import APPROVED
+
+ENTRY_BYTES: Final = 20
+MAX_DELAY_S: Final = (1 << 18) - 1
+"""A decision three days after arrival is as late as an entry can say."""
+
+_STATIC: Final = struct.Struct(">4s6sIIB")
+_ENTRY: Final = struct.Struct(">4s6sIIBc")
+static_struct = _STATIC.pack
+"""(owner's tag, digest, arrival s, timing, purpose) → 19 bytes."""
+
+
+def timing(*, arrived_s: int, decided_s: int, minutes: int, days_to_arrival: int) -> int:
+    """The packed word: delay of the decision in s (18 bits), minutes (12 bits, 0: no end), quota day (2 bits).
+
+    `days_to_arrival` is the day of arrival less the quota's day, -1 to 2.
+    """
+    delay = min(max(decided_s - arrived_s, 0), MAX_DELAY_S)
+    return delay << 14 | minutes << 2 | days_to_arrival + 1
+
+
+class RecordEntry(msgspec.Struct, frozen=True):
+    """One decision as the store keeps it."""
+
+    tag: bytes
+    digest: bytes
+    arrived_s: int
+    decided_s: int
+    minutes: int
+    """0: no end."""
+    days_to_arrival: int
+    purpose: int
+    letter: str
+
+    @property
+    def approved(self) -> bool:
+        """Whether this is a permit."""
+        return self.letter == APPROVED
+
+
+def entries(value: bytes, tag: bytes | None = None) -> list[RecordEntry]:
+    """All entries of a record, or those of one owner (tag: bytes 4 to 8 of the owner key)."""
+    if len(value) % ENTRY_BYTES:
+        raise ValueError(f"a record of {len(value)} bytes does not divide into entries of {ENTRY_BYTES}")
+    found: list[RecordEntry] = []
+    for owner_tag, digest, arrived_s, packed, purpose, letter in _ENTRY.iter_unpack(value):
+        if tag is None or owner_tag == tag:
+            found.append(
+                RecordEntry(
+                    tag=owner_tag,
+                    digest=digest,
+                    arrived_s=arrived_s,
+                    decided_s=arrived_s + (packed >> 14),
+                    minutes=packed >> 2 & 0xFFF,
+                    days_to_arrival=(packed & 3) - 1,
+                    purpose=purpose,
+                    letter=letter.decode("ascii"),
+                )
+            )
+    return found

@@ -1,0 +1,102 @@
+"""What travels: the messages on the streams, each in the field `m` of an entry, as JSON that a person can read.
+
+`InboundSms` on `inbound:{p}`, `Reply` on `replies:{p}`, `AuditBatch` on `audit:{p}`, `DeadLetter` on `dead:{p}`.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from permits.outcomes import Reason
+
+Lang = Literal["az", "ru", "en"]
+
+
+class InboundSms(msgspec.Struct, frozen=True, gc=False):
+    """One SMS as ingest stored it. Times are wall clock, milliseconds since 1970, UTC."""
+
+    id: str
+    """The aggregator's id, or ours where it gave none."""
+    source: str
+    """The aggregator's name in our configuration."""
+    sender: str = msgspec.field(name="from")
+    """MSISDN, `+` and 7 to 15 digits."""
+    to: str
+    text: str
+    arrived_ms: int
+    """Ingest's clock at the first arrival."""
+    received_ms: int | None = None
+    """The gateway's own time, where it gave one."""
+    by_text: bool = False
+    """No id was given: the SMS is known by source, sender and text, within 120 s."""
+
+
+class Reply(msgspec.Struct, frozen=True, gc=False):
+    """One answer as it stands on the reply stream. Times are RFC 3339 in UTC."""
+
+    id: str
+    """Stable: partition tag and inbound entry id."""
+    to: str
+    in_reply_to: str
+    lang: Lang
+    purpose: int | None
+    document_tail: str | None
+    verdict: Literal["approved", "refused"]
+    reason: Reason | None
+    permit: str | None
+    valid_from: str | None
+    valid_until: str | None
+    """None on an approval: no end."""
+    expires_at: str
+    """After this moment the reply is no longer worth sending."""
+    text: str
+
+
+class AuditRow(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """The static fields of one decided entry; its outcome is the letter at the same index."""
+
+    entry_id: str
+    sms_id: str
+    source: str
+    purpose: int
+    """0 where none could be read."""
+    owner: str
+    """Keyed hash of the document (else of the sender), 16 hex digits; empty where there is no owner."""
+    digest: str
+    """Digest of the SMS's identity, 12 hex digits."""
+    asked_ms: int
+    """The moment whose Baku day counts for the quota."""
+    arrived_ms: int
+    by_text: bool
+
+
+class AuditBatch(msgspec.Struct, frozen=True):
+    """What one call of `decide` did: the field `m` of an audit entry.
+
+    The field `v` beside it holds one outcome letter a row, in order (`permits.outcomes`).
+    """
+
+    partition: int
+    epoch: int
+    policy: str
+    """Version of the policy in force."""
+    decided_ms: int
+    rows: list[AuditRow]
+
+
+class DeadLetter(msgspec.Struct, frozen=True):
+    """What could not be processed, with its reason, as it stood."""
+
+    kind: Literal["inbound", "reply"]
+    entry_id: str
+    reason: str
+    dead_ms: int
+    raw: str
+    """The entry's payload; bytes that are not UTF-8 as `\\xNN`."""
+
+
+INBOUND_DECODER = msgspec.json.Decoder(InboundSms)
+REPLY_DECODER = msgspec.json.Decoder(Reply)
+AUDIT_DECODER = msgspec.json.Decoder(AuditBatch)
+DEAD_DECODER = msgspec.json.Decoder(DeadLetter)
+ENCODER = msgspec.json.Encoder()

@@ -1,0 +1,189 @@
+"""The SMS grammar: a text becomes one purpose code and one document, or the fault that keeps it from that.
+
+Tolerant in form and strict in substance: no digit is guessed, nothing is chosen between two codes or two
+documents, and every digit of the text must belong to one of them.
+"""
+
+import re
+from typing import Final, Literal
+
+import msgspec
+
+from permits.documents import ITEM, LONGEST_TEXT, NATIONAL, foreign, national, stuck_code
+from permits.folding import OPAQUE, SEPARATOR, UNKNOWN_NUMBER, fold
+
+Fault = Literal["malformed", "ambiguous", "bad_document"]
+Lang = Literal["az", "ru", "en"]
+
+# Most well-formed texts look like this; the answer is the same as the slow path's.
+_WELL_FORMED: Final = re.compile(
+    rf"\s{{0,4}}+([0-9]{{1,3}}+)[\s.:,/-]{{0,4}}+({'|'.join(NATIONAL)})[\s.:,/-]{{0,4}}+([0-9]{{7,8}}+)[\s.,!]{{0,4}}+",
+    re.ASCII | re.IGNORECASE,
+)
+# Cyrillic letters that are not Latin to the eye: АZЕ alone does not make a text Russian.
+_RUSSIAN: Final = re.compile("[БГДЖЗИЙЛПФЦЧШЩЪЫЬЭЮЯбвгджзийлмнптфцчшщъыьэюя]")
+_ENGLISH: Final = frozenset({"HELLO", "HI", "PLEASE", "THANKS", "THANK", "CODE", "PERMIT", "PASSPORT"})
+# Behind a number: letters stuck to it that are no word, an O that may be a digit or begin a word, or a
+# sign or letter by itself that may be one more digit.
+_HIDDEN_DIGIT: Final = re.compile(
+    rf"[A-Za-z]{{1,2}}+(?![A-Za-z])|[A-Za-z]*?{UNKNOWN_NUMBER}|(?<=O)[A-Za-z]"
+    rf"| ++[BGILOQSZ{UNKNOWN_NUMBER}](?![A-Za-z0-9])"
+)
+# A letter by itself behind a foreign document may be its last.
+_HIDDEN_LETTER: Final = re.compile(r" ++[A-Za-z](?![A-Za-z0-9])")
+_GAPS: Final = SEPARATOR + OPAQUE
+_LONGEST_CODE: Final = 3  # digits
+
+
+class Reading(msgspec.Struct, frozen=True, gc=False):
+    """What one text says. Without a fault, purpose and document are both set.
+
+    With one, each is set only where exactly one could be read. Whether the code exists and the series
+    counts is the policy's to say.
+    """
+
+    purpose: int | None
+    document: str | None
+    fault: Fault | None
+    lang: Lang
+
+
+def read(text: str) -> Reading:
+    """Reads one SMS. Never raises; looks at 480 characters at the most, longer texts are malformed."""
+    if (plain := _WELL_FORMED.fullmatch(text)) is not None:
+        return Reading(int(plain[1]), plain[2].upper() + plain[3], None, "az")
+    return read_any(text)
+
+
+def read_any(text: str) -> Reading:
+    """The whole grammar, also for the texts that `read` knows at sight."""
+    text = text.strip()
+    scan = _Scan(fold(text[:LONGEST_TEXT]))
+    lang: Lang = "az"
+    if not text.isascii() and _RUSSIAN.search(text, 0, LONGEST_TEXT) is not None:
+        lang = "ru"
+    elif scan.english:
+        lang = "en"
+    if len(text) > LONGEST_TEXT:
+        return Reading(None, None, "malformed", lang)
+    return scan.reading(lang)
+
+
+class _Scan:
+    """One pass over the items of a folded text, and what was found."""
+
+    document: str | None = None
+    end = 0  # where the last document ends
+    lone = 0  # where the last one-letter word ends
+    ambiguous = False  # digits that could be joined in two ways
+    bad = False  # something like a document that is none
+    bare = False  # a series without a number
+    two = False  # different documents
+    foreign = False  # something like a foreigner's document
+    crowded = False  # a code right behind a document
+    odd = False  # a code with a letter stuck to it, which may hide a digit
+    long = False  # a number too long for a code
+    english = False
+
+    def __init__(self, folded: str) -> None:
+        self.text = f" {folded}  "  # room to look around each item
+        self.codes: list[str] = []
+        for item in ITEM.finditer(self.text):
+            kind = item.lastgroup
+            if kind == "word":
+                self._word(item)
+            elif kind == "digits":
+                self._digits(item)
+            elif kind == "rest":
+                self._national(item)
+            elif kind == "foreign":
+                self._foreign(item)
+            else:
+                self.bare = True
+
+    def _word(self, item: re.Match[str]) -> None:
+        word = item["word"]
+        if len(word) == 1:
+            self.lone = item.end()
+        elif word in _ENGLISH:
+            self.english = True
+
+    def _digits(self, item: re.Match[str]) -> None:
+        start, end = item.span("digits")
+        text = self.text
+        behind = self.end > 0 and not text[self.end : start].strip(_GAPS)
+        if behind and self.bad:
+            return  # a piece of the broken number
+        if end - start > _LONGEST_CODE:
+            self.long = True
+            return
+        self.codes.append(item["digits"])
+        self.crowded |= behind
+        before, after = text[start - 1], text[end]
+        if (before.isalpha() and before != "N" and not text[start - 2].isalpha()) or (
+            after.isalpha() and not text[end + 1].isalpha()
+        ):
+            self.odd = True
+
+    def _national(self, item: re.Match[str]) -> None:
+        found = national(item)
+        spaced = SEPARATOR in item["national"]
+        self.ambiguous |= found.ambiguous
+        self.end = item.end()
+        if _HIDDEN_DIGIT.match(self.text, self.end) or (spaced and self._follows_lone(item.start("national"))):
+            self.bad = True
+        elif found.document is None:
+            self.bad |= not found.ambiguous
+        else:
+            self._found(found.document)
+        for run in found.leftover:
+            if not run.isdigit():
+                self.bad = True
+            elif len(run) > _LONGEST_CODE:
+                self.long = True
+            else:
+                self.codes.append(run)
+                self.crowded = True
+
+    def _foreign(self, item: re.Match[str]) -> None:
+        document = foreign(item["foreign"])
+        self.end = item.end()
+        self.foreign = True
+        if (
+            document is None
+            or self._follows_lone(item.start("foreign"))
+            or _HIDDEN_LETTER.match(self.text, self.end) is not None
+        ):
+            self.bad = True
+        else:
+            self._found(document)
+
+    def _follows_lone(self, start: int) -> bool:
+        lone = self.lone
+        return lone > 0 and not self.text[lone:start].strip(SEPARATOR)
+
+    def _found(self, document: str) -> None:
+        self.two |= self.document is not None and self.document != document
+        self.document = document
+
+    def reading(self, lang: Lang) -> Reading:
+        """The verdict: ambiguous before bad_document before malformed."""
+        document, codes = self.document, self.codes
+        values = {int(code) for code in codes}
+        purpose = values.pop() if len(values) == 1 and not self.odd else None
+        # A repeated code right behind a number may be its last digit; beside a foreign document, its first.
+        crowd = len(codes) > 1 and (self.crowded or self.foreign)
+        lead = stuck_code(document) if document is not None and self.foreign else ""
+        split = lead != "" and bool(codes) and (len(lead) == 1 or int(lead) == purpose)
+        unsure = self.two or self.ambiguous or crowd or split
+        if unsure or len(values) > 1 or (self.long and document is not None):
+            fault: Fault = "ambiguous"
+        elif self.bad or self.long or (self.bare and document is not None):
+            fault = "bad_document"
+        elif document is None or purpose is None:
+            fault = "malformed"
+        else:
+            return Reading(purpose, document, None, lang)
+        if unsure or self.bad or self.bare or lead:
+            document = None
+        return Reading(purpose, document, fault, lang)

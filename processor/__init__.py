@@ -1,0 +1,1 @@
+"""The core loop: lanes that read, validate and decide; dead letters; the checker of the audit trail."""

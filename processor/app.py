@@ -1,0 +1,144 @@
+"""The worker: `icaze process`. Takes its share of the partitions and runs a lane on each."""
+
+import argparse
+import asyncio
+import time
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any, Final
+
+from redis.exceptions import RedisError, ResponseError
+
+from lua.keys import INBOUND_GROUP, PartitionKeys
+from lua.library import LibraryDiffersError, ensure_loaded
+from permits.policy import PolicyError
+from permits.policy import load as load_policy
+from processor.batch import Preparer
+from processor.lane import DecideLane
+from runtime import doors, durability, embedded, layout, lifecycle, settings
+from runtime.connection import Client, Wire, connect
+from runtime.errors import StartupError
+from runtime.leases import Lease, Leases
+from runtime.settings import Settings
+from runtime.telemetry import Log, start_logging
+
+HOUSEKEEPING_S: Final = 60.0
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """No arguments: settings say everything."""
+    parser.description = "decide inbound SMS; any number of workers share the partitions"
+
+
+def run(_: argparse.Namespace) -> int:
+    """The role, until it is told to stop."""
+    return lifecycle.run(serve)
+
+
+async def serve(stop: asyncio.Event) -> int:
+    """Connect, check the store, take partitions, decide."""
+    current = settings.load()
+    start_logging(current.log_level)
+    url = current.redis_url or embedded.url(current.data)
+    try:
+        policy = load_policy(Path(current.policy_file)) if current.policy_file else load_policy()
+    except PolicyError as error:
+        raise StartupError(str(error)) from None
+    route = layout.route(current)
+    async with aclosing(connect(url)) as client:
+        try:
+            await durability.check(client, current)
+            partitions = await layout.settle(client, route)
+            await ensure_loaded(client)
+            await make_groups(client, partitions)
+        except LibraryDiffersError as error:
+            raise StartupError(str(error)) from None
+        except (RedisError, OSError) as error:
+            raise StartupError(f"store {url}: {error}") from None
+
+        def new_lane(lease: Lease) -> DecideLane:
+            preparer = Preparer(index=lease.index, keys=lease.keys, route=route, policy=policy, script=current.script)
+            return DecideLane(
+                lease,
+                preparer=preparer,
+                wire=Wire(url),
+                partitions=partitions,
+                batch=current.batch,
+                wall_ms=lambda: time.time_ns() // 1_000_000,
+            )
+
+        leases = Leases(Wire(url), role="decide", partitions=partitions, lease_ms=current.lease_ms, new_lane=new_lane)
+        worker = _Worker(client, partitions, leases, current)
+        app = doors.new_app(readiness=worker.readiness)
+        async with doors.opened(app, current, current.process_port, "process") as port:
+            print(f"process  http://{current.host}:{port}", flush=True)
+            keeping = asyncio.create_task(worker.keep_house())
+            await leases.run(stop, until_done=worker.drained)
+            keeping.cancel()
+    return 0
+
+
+async def make_groups(client: Client, partitions: list[PartitionKeys]) -> None:
+    """The consumer group on every inbound stream, from its beginning."""
+    for keys in partitions:
+        try:
+            await client.execute_command("XGROUP", "CREATE", keys.inbound, INBOUND_GROUP, "0", "MKSTREAM")
+        except ResponseError as error:
+            if "BUSYGROUP" not in str(error):
+                raise
+
+
+class _Worker:
+    """What a worker does beside its lanes."""
+
+    def __init__(self, client: Client, partitions: list[PartitionKeys], leases: Leases, current: Settings) -> None:
+        self._client = client
+        self._partitions = partitions
+        self._leases = leases
+        self._settings = current
+        self._log = Log("process")
+
+    async def readiness(self) -> dict[str, Any]:
+        """Facts for `/readyz`."""
+        try:
+            ready = bool(await self._client.execute_command("PING"))
+        except (RedisError, OSError):
+            ready = False
+        return {
+            "ready": ready,
+            "role": "process",
+            "durability": self._settings.durability,
+            "partitions": len(self._leases.held),
+        }
+
+    async def drained(self) -> None:
+        """Returns when nothing undecided is left in our partitions, or after the patience of a stop."""
+        try:
+            async with asyncio.timeout(self._settings.drain_s):
+                while await self._undecided():  # noqa: ASYNC110  # the condition stands in the store
+                    await asyncio.sleep(0.05)
+        except (TimeoutError, RedisError, OSError):
+            self._log.warning("stopped with undecided SMS; another worker goes on with them")
+
+    async def _undecided(self) -> int:
+        lengths = [
+            await self._client.execute_command("XLEN", self._partitions[index].inbound) for index in self._leases.held
+        ]
+        return sum(lengths)
+
+    async def keep_house(self) -> None:
+        """Trim by age what has no reader to wait for: the audit trail and the dead letters."""
+        while True:
+            now_ms = time.time_ns() // 1_000_000
+            try:
+                for index in self._leases.held:
+                    keys = self._partitions[index]
+                    for stream, days in (
+                        (keys.audit, self._settings.audit_days),
+                        (keys.dead, self._settings.dead_days),
+                    ):
+                        oldest = now_ms - days * 86_400_000
+                        await self._client.execute_command("XTRIM", stream, "MINID", "~", oldest)
+            except (RedisError, OSError) as error:
+                self._log.warning("housekeeping put off", error=type(error).__name__)
+            await asyncio.sleep(HOUSEKEEPING_S)

@@ -1,0 +1,268 @@
+"""From a lane's entries to one call of `decide`: the third step of a lane.
+
+Everything that needs no knowledge of earlier decisions is settled here: form, policy, both texts of a reply. What
+the rules must decide goes to the function with both outcomes prepared.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from lua.calls import ASK, Arg, Batch
+from lua.keys import PartitionKeys
+from lua.records import static_struct, timing
+from permits import codes
+from permits.calendar import DAY_MS, day_name, day_start_ms, local_day, rfc3339
+from permits.documents import tail
+from permits.messages import ENCODER, AuditBatch, AuditRow, DeadLetter, Lang
+from permits.outcomes import DEAD, MOVED, REFUSALS, Reason
+from permits.partition import Route
+from permits.policy import Policy, Purpose, Regime
+from permits.replies import Script, Texts
+from processor.reading import Asked, UnreadableError, read_entry
+
+Entry = tuple[bytes, bytes | None]
+"""Entry id and its field `m`."""
+
+REPLY_WORTH_MS: Final = DAY_MS
+"""A refusal, or a permit without end, is worth sending for a day."""
+COUNTS_DAYS: Final = 8
+EXPIRY_STAGGER_S: Final = 20
+"""Records of one day expire partition by partition, not all at midnight."""
+NO_TAIL: Final = b"    "
+_json = msgspec.json.encode
+
+
+class Prepared(msgspec.Struct, frozen=True):
+    """One call, and the entries that must first be appended elsewhere."""
+
+    batch: Batch
+    moves: list[tuple[int, bytes]]
+    """(partition, payload) of entries that another partition owns."""
+    oldest_ms: int
+    """Arrival of the oldest SMS in the batch."""
+
+
+class Preparer:
+    """Prepares the batches of one partition."""
+
+    def __init__(self, *, index: int, keys: PartitionKeys, route: Route, policy: Policy, script: Script) -> None:
+        self.index = index
+        self.keys = keys
+        self.route = route
+        self.policy = policy
+        self._texts = {
+            regime.name: Texts(script, [purpose.code for purpose in regime.purposes] or [1])
+            for regime in policy.regimes
+        }
+
+    def prepare(self, entries: Sequence[Entry], *, epoch: str, now_ms: int, unfit: str | None = None) -> Prepared:
+        """The call that decides `entries`; with `unfit`, the call that makes dead letters of them."""
+        draft = _Draft(self, now_ms, self._texts)
+        for entry_id, payload in entries:
+            try:
+                if unfit is not None:
+                    raise UnreadableError(unfit)
+                asked = read_entry(payload, self.route, now_ms)
+            except UnreadableError as error:
+                draft.bury(entry_id, payload, str(error))
+                continue
+            if asked.partition == self.index:
+                draft.judge(entry_id, asked)
+            else:
+                draft.move(entry_id, asked)
+        return draft.finish(entries, epoch)
+
+
+class _Draft:
+    """One batch while it grows."""
+
+    def __init__(self, preparer: Preparer, now_ms: int, texts: dict[str, Texts]) -> None:
+        self._index = preparer.index
+        self._tag = preparer.keys.tag
+        self._route = preparer.route
+        self._policy = preparer.policy
+        self._regime_texts = texts
+        self._now_ms = now_ms
+        self._now_s = now_ms // 1000
+        self._refusal_expires = rfc3339(now_ms + REPLY_WORTH_MS)
+        self._parts: list[tuple[bytes, bytes, str, int, bytes]] = []  # field, entry, letter, day, rest
+        self._texts: list[Arg] = []
+        self._rows: list[AuditRow] = []
+        self._moves: list[tuple[int, bytes]] = []
+        self._rules: list[bytes] = []
+        self._rule_at: dict[tuple[str, int], int] = {}
+        self._frames: list[tuple[str, str]] = []
+        self._frame_at: dict[tuple[str, Lang, Reason, int | None], int] = {}
+        self._approvals: dict[tuple[str, int, Lang], tuple[str, str, str, str]] = {}
+        self._lowest_day = self._highest_day = local_day(now_ms)
+        self._lowest_day -= 2
+        self._oldest_ms = now_ms
+
+    def bury(self, entry_id: bytes, payload: bytes | None, reason: str) -> None:
+        """An entry that is no SMS: a dead letter in the same call."""
+        letter = DeadLetter(
+            kind="inbound",
+            entry_id=entry_id.decode(),
+            reason=reason,
+            dead_ms=self._now_ms,
+            raw=(payload or b"").decode("utf-8", "backslashreplace"),
+        )
+        self._unowned(entry_id, DEAD, "", "", self._now_ms)
+        self._texts.append(ENCODER.encode(letter))
+
+    def move(self, entry_id: bytes, asked: Asked) -> None:
+        """An entry of another partition: it is appended there first and only then removed here."""
+        self._moves.append((asked.partition, asked.payload))
+        self._unowned(entry_id, MOVED, asked.sms.id, asked.sms.source, asked.arrived_ms)
+
+    def judge(self, entry_id: bytes, asked: Asked) -> None:
+        """An entry that is ours: decided by its form, or left to the rules."""
+        sms, reading = asked.sms, asked.reading
+        regime = self._policy.at(asked.asked_ms)
+        reason = self._policy.refuses(regime, reading)
+        purpose = None if reading.purpose is None else regime.purpose(reading.purpose)
+        code = 0 if purpose is None else purpose.code
+        digest = self._route.identity(sms.source, sms.sender, sms.id, sms.text, by_text=sms.by_text)
+        document_tail = None if reading.document is None else tail(reading.document)
+        self._texts.append(
+            f'{{"id":"{self._tag}-{entry_id.decode()}","to":{_json(sms.sender).decode()},'
+            f'"in_reply_to":{_json(sms.id).decode()},"lang":"{reading.lang}","purpose":{reading.purpose or "null"},'
+            f'"document_tail":{"null" if document_tail is None else _json(document_tail).decode()},'
+        )
+        minutes = rule = 0
+        if reason is None and purpose is not None and document_tail is not None:
+            letter = ASK
+            minutes = purpose.minutes or 0
+            rule = self._rule(regime, purpose)
+            frame = self._frame(regime, reading.lang, "quota", code)
+            start, before, between, after = self._approval(regime, purpose, reading.lang)
+            permit = codes.encode(self._index, asked.owner, digest)
+            self._texts.append(start + permit + before + document_tail + between + permit + after)
+        else:
+            reason = reason or "malformed"
+            letter = REFUSALS[reason]
+            frame = self._frame(regime, reading.lang, reason, code or None)
+        arrived_s = asked.arrived_ms // 1000
+        when = timing(
+            arrived_s=arrived_s,
+            decided_s=self._now_s,
+            minutes=minutes,
+            days_to_arrival=asked.arrival_day - asked.asked_day,
+        )
+        self._parts.append(
+            (
+                asked.owner[:4],
+                static_struct(asked.owner[4:], digest, arrived_s, when, code),
+                letter,
+                asked.arrival_day,
+                bytes((rule, frame, sms.by_text)) + (document_tail.encode() if document_tail else NO_TAIL),
+            )
+        )
+        self._rows.append(
+            AuditRow(
+                entry_id.decode(),
+                sms.id,
+                sms.source,
+                code,
+                asked.owner.hex(),
+                digest.hex(),
+                asked.asked_ms,
+                asked.arrived_ms,
+                sms.by_text,
+            )
+        )
+        # Records of one quota day can stand from a day before it (a gateway's clock ahead) to the last arrival.
+        self._lowest_day = min(self._lowest_day, asked.arrival_day - 2, asked.asked_day - 1)
+        self._highest_day = max(self._highest_day, asked.arrival_day)
+        self._oldest_ms = min(self._oldest_ms, asked.arrived_ms)
+
+    def finish(self, entries: Sequence[Entry], epoch: str) -> Prepared:
+        """The call, now that the span of days is known."""
+        lowest = self._lowest_day
+        days = range(lowest, self._highest_day + 1)
+        counts_day = local_day(self._now_ms)
+        stagger_s = self._index * EXPIRY_STAGGER_S
+        keep = self._policy.keep_days
+        audit = AuditBatch(
+            partition=self._index,
+            epoch=int(epoch),
+            policy=self._policy.version,
+            decided_ms=self._now_ms,
+            rows=self._rows,
+        )
+        batch = Batch(
+            first_id=entries[0][0],
+            last_id=entries[-1][0],
+            count=len(entries),
+            messages=b"".join(
+                b"%b%b%b%c%b" % (field, entry, letter.encode(), max(day - lowest, 0), rest)
+                for field, entry, letter, day, rest in self._parts
+            ),
+            days=[day_name(day) for day in days],
+            day_expiries_s=[day_start_ms(day + 1 + keep) // 1000 + stagger_s for day in days],
+            rules=self._rules,
+            frames=self._frames,
+            texts=self._texts,
+            audit=ENCODER.encode(audit),
+            counts_day=day_name(counts_day),
+            counts_expiry_s=day_start_ms(counts_day + COUNTS_DAYS) // 1000 + stagger_s,
+        )
+        return Prepared(batch=batch, moves=self._moves, oldest_ms=self._oldest_ms)
+
+    def _unowned(self, entry_id: bytes, letter: str, sms_id: str, source: str, arrived_ms: int) -> None:
+        self._parts.append((b"\0\0\0\0", bytes(19), letter, 0, b"\0\0\0" + NO_TAIL))
+        self._rows.append(AuditRow(entry_id.decode(), sms_id, source, 0, "", "", arrived_ms, arrived_ms, False))
+
+    def _rule(self, regime: Regime, purpose: Purpose) -> int:
+        """Row of this purpose's rules, counted from 1; 0 where there is none."""
+        if not purpose.rules:
+            return 0
+        at = self._rule_at.get((regime.name, purpose.code))
+        if at is None:
+            row = b"".join(
+                bytes((rule.limit, ord(REFUSALS[rule.reason]), len(rule.purposes), *rule.purposes))
+                for rule in purpose.rules
+            )
+            self._rules.append(row)
+            at = self._rule_at[regime.name, purpose.code] = len(self._rules)
+        return at
+
+    def _frame(self, regime: Regime, lang: Lang, reason: Reason, purpose: int | None) -> int:
+        """Number of a refusal's rest, counted from 1."""
+        key = (regime.name, lang, reason, purpose)
+        at = self._frame_at.get(key)
+        if at is None:
+            before, after = self._regime_texts[regime.name].refusal(lang, reason, purpose)
+            start = (
+                f'"verdict":"refused","reason":"{reason}","permit":null,"valid_from":null,"valid_until":null,'
+                f'"expires_at":"{self._refusal_expires}","text":"{before}'
+            )
+            self._frames.append((start, f'{after}"}}') if after else (start + '"}', ""))
+            at = self._frame_at[key] = len(self._frames)
+        return at
+
+    def _approval(self, regime: Regime, purpose: Purpose, lang: Lang) -> tuple[str, str, str, str]:
+        """Rest of an approval, as it stands before the code, before the tail, before the code again, and after."""
+        key = (regime.name, purpose.code, lang)
+        frames = self._approvals.get(key)
+        if frames is None:
+            until_ms = None if purpose.minutes is None else self._now_ms + purpose.minutes * 60_000
+            before, between, after = self._regime_texts[regime.name].approval(
+                lang,
+                purpose.code,
+                purpose.names[lang],
+                None if purpose.zone is None else purpose.zone[lang],
+                self._now_ms,
+                until_ms,
+            )
+            until = "null" if until_ms is None else f'"{rfc3339(until_ms)}"'
+            expires = self._refusal_expires if until_ms is None else rfc3339(until_ms)
+            dates = (
+                f'","valid_from":"{rfc3339(self._now_ms)}","valid_until":{until},"expires_at":"{expires}",'
+                f'"text":"{before}'
+            )
+            start = '"verdict":"approved","reason":null,"permit":"'
+            frames = self._approvals[key] = (start, dates, between, f'{after}"}}')
+        return frames

@@ -1,0 +1,96 @@
+"""`icaze dead`: what could not be processed, with its reason. Reads `dead:{p}`."""
+
+import argparse
+import sys
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any, Final
+
+import msgspec
+from redis.exceptions import RedisError
+
+from lua import keys as key_names
+from permits.calendar import rfc3339
+from permits.messages import DEAD_DECODER, DeadLetter
+from runtime import embedded, lifecycle, settings
+from runtime.connection import Client, connect
+from runtime.errors import StartupError
+from runtime.layout import Layout
+
+PAGE: Final = 200
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """List all, or show one."""
+    actions = parser.add_subparsers(dest="action", required=True)
+    listed = actions.add_parser("list", help="a line each, oldest first in its partition")
+    listed.add_argument("--kind", choices=("inbound", "reply"), help="only these")
+    listed.add_argument("--json", action="store_true", help="print JSON, an object a line, without the raw content")
+    shown = actions.add_parser("show", help="one whole, its raw content included")
+    shown.add_argument("name", metavar="NAME", help="as `list` prints it: TAG/ID")
+    shown.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """0; 1 where the store is away or the letter is not there."""
+    return lifecycle.run(lambda _: _run(arguments))
+
+
+async def _run(arguments: argparse.Namespace) -> int:
+    current = settings.load()
+    url = current.redis_url or embedded.url(current.data)
+    async with aclosing(connect(url)) as client:
+        try:
+            raw: bytes | None = await client.execute_command("GET", key_names.LAYOUT)
+            if raw is None:
+                raise StartupError(f"store {url}: no icaze data in it")
+            tags = msgspec.json.decode(raw, type=Layout).tags
+            if arguments.action == "show":
+                return await _show(client, arguments.name, as_json=arguments.json)
+            count = 0
+            async for name, letter in _letters(client, tags):
+                if arguments.kind in (None, letter.kind):
+                    count += 1
+                    _print_line(name, letter, as_json=arguments.json)
+        except (RedisError, OSError) as error:
+            raise StartupError(f"store {url}: {error}") from None
+    if not count and not arguments.json:
+        print("no dead letters")
+    return 0
+
+
+async def _letters(client: Client, tags: tuple[str, ...]) -> AsyncIterator[tuple[str, DeadLetter]]:
+    for tag in tags:
+        stream, after = key_names.partition_keys(tag).dead, "-"
+        while True:
+            page: list[tuple[bytes, Any]] = await client.execute_command("XRANGE", stream, after, "+", "COUNT", PAGE)
+            for entry_id, fields in page:
+                yield f"{tag}/{entry_id.decode()}", DEAD_DECODER.decode(fields[b"m"])
+            if len(page) < PAGE:
+                break
+            after = "(" + page[-1][0].decode()
+
+
+def _print_line(name: str, letter: DeadLetter, *, as_json: bool) -> None:
+    if as_json:
+        facts = {"name": name, "kind": letter.kind, "dead_at": rfc3339(letter.dead_ms), "reason": letter.reason}
+        print(msgspec.json.encode(facts).decode())
+    else:
+        print(f"{name}  {rfc3339(letter.dead_ms)}  {letter.kind:<7}  {letter.reason}")
+
+
+async def _show(client: Client, name: str, *, as_json: bool) -> int:
+    tag, _, entry_id = name.partition("/")
+    found: list[tuple[bytes, Any]] = []
+    if entry_id:
+        found = await client.execute_command("XRANGE", key_names.partition_keys(tag).dead, entry_id, entry_id)
+    if not found:
+        print(f"icaze dead: no letter {name!r}; `icaze dead list` names them", file=sys.stderr)
+        return 1
+    letter = DEAD_DECODER.decode(found[0][1][b"m"])
+    if as_json:
+        print(msgspec.json.encode(letter).decode())
+    else:
+        _print_line(name, letter, as_json=False)
+        print(letter.raw)
+    return 0

@@ -1,0 +1,74 @@
+"""`icaze explain`: how a text reads under the rules in force now, changing nothing."""
+
+import argparse
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from permits.policy import Policy, PolicyError
+from permits.policy import load as load_policy
+from permits.sms import read
+from runtime import settings
+from runtime.errors import StartupError
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """A text, or many on standard input."""
+    given = parser.add_mutually_exclusive_group(required=True)
+    given.add_argument("text", metavar="TEXT", nargs="?", help="the SMS")
+    given.add_argument("--stdin", action="store_true", help='NDJSON {"text": ...} on standard input, a line each')
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """0; 2 where a line of standard input cannot be used."""
+    current = settings.load()
+    try:
+        policy = load_policy(Path(current.policy_file)) if current.policy_file else load_policy()
+    except PolicyError as error:
+        raise StartupError(str(error)) from None
+    if arguments.stdin:
+        return _lines(policy, sys.stdin.buffer)
+    found = explain(policy, arguments.text, time.time_ns() // 1_000_000)
+    if arguments.json:
+        print(msgspec.json.encode(found).decode())
+    elif "refused" in found:
+        print(f"refused: {found['refused']}")
+    else:
+        print(f"purpose {found['purpose']}, document {found['document']}")
+    return 0
+
+
+def explain(policy: Policy, text: str, at_ms: int) -> dict[str, Any]:
+    """`{"purpose", "document"}`, or `{"refused": reason}`."""
+    reading = read(text)
+    reason = policy.refuses(policy.at(at_ms), reading)
+    if reason is not None:
+        return {"refused": reason}
+    return {"purpose": reading.purpose, "document": reading.document}
+
+
+class _Line(msgspec.Struct):
+    text: str
+
+
+def _lines(policy: Policy, lines: Iterable[bytes]) -> int:
+    decoder = msgspec.json.Decoder(_Line)
+    at_ms = time.time_ns() // 1_000_000
+    write = sys.stdout.buffer.write
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            text = decoder.decode(line).text
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            sys.stdout.buffer.flush()
+            print(f"icaze explain: line {number}: {error}", file=sys.stderr)
+            return 2
+        write(msgspec.json.encode(explain(policy, text, at_ms)) + b"\n")
+    sys.stdout.buffer.flush()
+    return 0

@@ -1,0 +1,197 @@
+"""The loop of one partition: read, prepare, decide, and read the next batch in the same round trip.
+
+Reads `inbound:{p}` in the consumer group, without a pending list: an entry that stands in the stream is undecided,
+and `decide` removes what it decides. So after any doubt (start, lost answer, another reader) the lane reads
+from the head of the stream with XRANGE until nothing older is left, and only then on with XREADGROUP.
+"""
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from redis.exceptions import ResponseError
+
+from lua import library
+from lua.calls import Applied, Command, Decided, Fenced, decide_command, decide_reply
+from lua.keys import INBOUND_GROUP, LANE, PartitionKeys
+from lua.records import ENTRY_BYTES
+from permits.decision import RECORD_ENTRIES
+from permits.outcomes import NAME_OF
+from processor.batch import Entry, Preparer
+from runtime.connection import STORE_ERRORS, Wire
+from runtime.leases import Lease
+from runtime.telemetry import BATCH_SECONDS, DECIDED, DECIDED_AGE, IDS_REUSED, LANE_RESTARTS, Log
+
+BLOCK_MS: Final = 1000
+ANSWER_S: Final = 5.0
+PAUSE_S: Final = (0.05, 2.0)
+"""First and longest pause after a fault of the store."""
+
+
+class DecideLane:
+    """Decides the entries of one partition as long as its lease holds."""
+
+    def __init__(
+        self,
+        lease: Lease,
+        *,
+        preparer: Preparer,
+        wire: Wire,
+        partitions: Sequence[PartitionKeys],
+        batch: int,
+        wall_ms: Callable[[], int],
+    ) -> None:
+        self._lease = lease
+        self._keys = lease.keys
+        self._preparer = preparer
+        self._wire = wire
+        self._partitions = partitions
+        self._most = batch
+        self._limit = batch
+        self._wall_ms = wall_ms
+        self._stopping = False
+        self._from_head = True
+        self._unfit: str | None = None
+        self._pause_s = PAUSE_S[0]
+        self._log = Log("process")
+
+    def stop(self) -> None:
+        """Finish the batch under way, then end."""
+        self._stopping = True
+
+    async def run(self) -> None:
+        """Decide until told to stop or until the partition is another's; a store that is away is waited for."""
+        entries: list[Entry] = []
+        try:
+            while not self._stopping:
+                try:
+                    entries = await self._step(entries)
+                    self._pause_s = PAUSE_S[0]
+                except _LostError:
+                    return
+                except STORE_ERRORS as error:
+                    entries = await self._recover(type(error).__name__)
+                except ResponseError as error:
+                    entries = await self._mend(error, len(entries))
+        finally:
+            await self._wire.close()
+
+    async def _step(self, entries: list[Entry]) -> list[Entry]:
+        """One batch decided, or a wait for one; the next batch."""
+        if not entries:
+            (reply,) = await self._wire.call(self._next(block=True), timeout_s=BLOCK_MS / 1000 + ANSWER_S)
+            return self._entries(reply)
+        began = time.perf_counter()
+        prepared = self._preparer.prepare(entries, epoch=self._lease.epoch, now_ms=self._wall_ms(), unfit=self._unfit)
+        if prepared.moves:
+            await self._append(prepared.moves)
+        call = decide_command(
+            self._keys,
+            epoch=self._lease.epoch,
+            batch=prepared.batch,
+            record_bytes=RECORD_ENTRIES * ENTRY_BYTES,
+        )
+        answer, following = await self._wire.call(call, self._next(block=False), timeout_s=ANSWER_S)
+        if isinstance(answer, ResponseError):
+            raise answer
+        decided = decide_reply(answer)
+        if isinstance(decided, Fenced):
+            self._log.warning("partition lost", partition=self._lease.index)
+            raise _LostError
+        if isinstance(decided, Decided):
+            self._count(decided, len(entries), prepared.oldest_ms, time.perf_counter() - began)
+        elif not isinstance(decided, Applied):
+            self._from_head = True
+            LANE_RESTARTS.labels("gap").inc()
+            return []
+        self._limit, self._unfit = self._most, None
+        return self._entries(following)
+
+    def _next(self, *, block: bool) -> Command:
+        """The read of the next batch."""
+        if self._from_head:
+            return ["XRANGE", self._keys.inbound, "-", "+", "COUNT", self._limit]
+        blocking: Command = ["BLOCK", BLOCK_MS] if block else []
+        group: Command = ["XREADGROUP", "GROUP", INBOUND_GROUP, LANE, "COUNT", self._limit]
+        return [*group, *blocking, "NOACK", "STREAMS", self._keys.inbound, ">"]
+
+    def _entries(self, reply: Any) -> list[Entry]:
+        if isinstance(reply, ResponseError):
+            raise reply
+        found: list[tuple[bytes, list[bytes] | None]]
+        if self._from_head:
+            found = reply
+            self._from_head = bool(found)
+        else:
+            found = reply[0][1] if reply else []
+        return [(entry_id, _payload(fields)) for entry_id, fields in found]
+
+    async def _append(self, moves: Sequence[tuple[int, bytes]]) -> None:
+        """Entries of other partitions, stored there before they go here; a repeat is known by its identity."""
+        commands: list[Command] = [["XADD", self._partitions[to].inbound, "*", "m", raw] for to, raw in moves]
+        for reply in await self._wire.call(*commands, timeout_s=ANSWER_S):
+            if isinstance(reply, ResponseError):
+                raise reply
+
+    async def _recover(self, cause: str) -> list[Entry]:
+        """After a doubt: wait a little, then read from the head."""
+        LANE_RESTARTS.labels(cause).inc()
+        self._from_head = True
+        await asyncio.sleep(self._pause_s * random.uniform(0.5, 1))
+        self._pause_s = min(self._pause_s * 2, PAUSE_S[1])
+        return []
+
+    async def _mend(self, error: ResponseError, size: int) -> list[Entry]:
+        """After an error reply: make what is missing; of a batch that cannot be decided, find the entry."""
+        text = str(error)
+        if "NOGROUP" in text:
+            await self._try("XGROUP", "CREATE", self._keys.inbound, INBOUND_GROUP, "0", "MKSTREAM")
+        elif "Function not found" in text:
+            await self._try("FUNCTION", "LOAD", library.source())
+        elif text.startswith(
+            ("LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "OOM", "MISCONF", "BUSY", "UNBLOCKED")
+        ):
+            return await self._recover(text.split(" ", 1)[0])
+        elif size > 1:
+            self._log.error("batch refused by the store, trying half of it", cause=error, size=size)
+            self._limit = size // 2
+        elif size == 1 and self._unfit is None:
+            self._log.error("entry refused by the store, making a dead letter of it", cause=error)
+            self._limit, self._unfit = 1, f"the store refused its decision: {text[:200]}"
+        else:
+            self._log.error("the store refuses to decide", cause=error, partition=self._lease.index)
+            self._limit, self._unfit = self._most, None
+        return await self._recover("error_reply")
+
+    async def _try(self, *command: str) -> None:
+        """A mend that another lane may have made already; what is still wrong shows at the next step."""
+        try:
+            await self._wire.execute_command(*command)
+        except (*STORE_ERRORS, ResponseError) as error:
+            self._log.warning("mend not made", command=command[0], error=type(error).__name__)
+
+    def _count(self, decided: Decided, expected: int, oldest_ms: int, seconds: float) -> None:
+        for letter, times in Counter(decided.letters).items():
+            DECIDED.labels(NAME_OF[letter]).inc(times)
+        if decided.ids_reused:
+            IDS_REUSED.inc(decided.ids_reused)
+        if decided.removed != expected:
+            self._log.error("entries vanished before their decision", expected=expected, removed=decided.removed)
+        BATCH_SECONDS.observe(seconds)
+        DECIDED_AGE.set(max(0.0, (self._wall_ms() - oldest_ms) / 1000))
+
+
+class _LostError(Exception):
+    """The partition is another worker's now."""
+
+
+def _payload(fields: Sequence[bytes] | None) -> bytes | None:
+    """The field `m` of an entry."""
+    if not fields:
+        return None
+    if len(fields) == 2 and fields[0] == b"m":
+        return fields[1]
+    return dict(zip(fields[::2], fields[1::2], strict=True)).get(b"m")

@@ -1,0 +1,66 @@
+"""From one inbound entry to what the rules need to know of it: the second step of a lane.
+
+Reads the entry's JSON and its text; writes nothing.
+"""
+
+from typing import Final
+
+import msgspec
+
+from permits.calendar import DAY_MS, local_day
+from permits.messages import INBOUND_DECODER, InboundSms
+from permits.partition import Route
+from permits.sms import Reading, read
+
+EARLIEST_RECEIPT_MS: Final = 2 * DAY_MS
+"""A gateway's time of receipt counts where it lies at most 48 hours before arrival ..."""
+LATEST_RECEIPT_MS: Final = 120_000
+"""... and at most two minutes after it."""
+OLDEST_ARRIVAL_MS: Final = 3 * DAY_MS
+"""Day records live at least that long; what is older is recorded as having arrived then."""
+
+
+class UnreadableError(ValueError):
+    """The entry is no SMS of ours; the message is the dead letter's reason."""
+
+
+class Asked(msgspec.Struct, frozen=True, gc=False):
+    """One SMS, read."""
+
+    payload: bytes
+    sms: InboundSms
+    reading: Reading
+    partition: int
+    owner: bytes
+    asked_ms: int
+    """The moment whose Baku day counts for the quota."""
+    arrived_ms: int
+    asked_day: int
+    arrival_day: int
+
+
+def read_entry(payload: bytes | None, route: Route, now_ms: int) -> Asked:
+    """Decode and read one entry's `m`; UnreadableError where it is no SMS."""
+    if payload is None:
+        raise UnreadableError("no field m")
+    try:
+        sms = INBOUND_DECODER.decode(payload)
+    except msgspec.DecodeError as error:
+        raise UnreadableError(f"not an inbound SMS: {error}") from None
+    reading = read(sms.text)
+    partition, owner = route.owner(reading.document, sms.sender)
+    arrived_ms = min(max(sms.arrived_ms, now_ms - OLDEST_ARRIVAL_MS), now_ms + LATEST_RECEIPT_MS)
+    received_ms = sms.received_ms
+    if received_ms is None or not -EARLIEST_RECEIPT_MS <= received_ms - arrived_ms <= LATEST_RECEIPT_MS:
+        received_ms = arrived_ms
+    return Asked(
+        payload=payload,
+        sms=sms,
+        reading=reading,
+        partition=partition,
+        owner=owner,
+        asked_ms=received_ms,
+        arrived_ms=arrived_ms,
+        asked_day=local_day(received_ms),
+        arrival_day=local_day(arrived_ms),
+    )

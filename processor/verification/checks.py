@@ -1,0 +1,119 @@
+"""All checks side by side: each batch of the trail is shown to every one of them, partition by partition."""
+
+from collections.abc import Collection
+
+from permits.outcomes import APPROVED, REASON_OF
+from permits.policy import Policy
+from processor.verification.accounts import Accounts, AtRest
+from processor.verification.finding import Finding
+from processor.verification.identities import Identities, Lanes
+from processor.verification.journal import Journal
+from processor.verification.loss import Loss, OnePlace
+from processor.verification.quota import Owners, Quota, RulesInForce
+from processor.verification.replayed import Letters, Permits
+from processor.verification.replies import Replies
+from processor.verification.sink_log import SinkLog
+from processor.verification.trail import AuditEntry, Partition
+
+
+class Checks:
+    """For each partition: `begin`, `feed` in order, `record` for each day record, `end`; then `findings`."""
+
+    def __init__(self, *, policy: Policy, journal: Journal | None, sink_log: SinkLog | None, today: int) -> None:
+        rules = RulesInForce(policy)
+        self._policy = policy
+        self._today = today
+        self._other_policies: set[str] = set()
+        self._loss = Loss(journal)
+        self._one_place = OnePlace()
+        self._identities = Identities()
+        self._lanes = Lanes()
+        self._quota = Quota(rules)
+        self._owners = Owners()
+        self._replies = Replies(sink_log)
+        self._letters = Letters(rules)
+        self._permits = Permits()
+        self._accounts = Accounts(today)
+        self._partition = Partition(0, "")
+
+    def begin(self, partition: Partition) -> None:
+        """Forget the partition before: owners, entries and replies are never shared."""
+        self._partition = partition
+        self._replies.begin(partition)
+        for check in (self._identities, self._lanes, self._quota, self._letters, self._permits, self._accounts):
+            check.begin()
+
+    def feed(self, entry: AuditEntry) -> None:
+        """Show one batch to every check."""
+        partition = self._partition
+        self._loss.feed(partition, entry)
+        self._one_place.feed(partition, entry)
+        self._identities.feed(partition, entry)
+        self._lanes.feed(partition, entry)
+        self._owners.feed(partition, entry)
+        self._replies.feed(partition, entry)
+        self._permits.feed(entry)
+        self._accounts.feed(entry)
+        if entry.batch.policy != self._policy.version:
+            self._other_policies.add(entry.batch.policy)
+        if not self._other_policies:
+            self._quota.feed(partition, entry)
+            self._letters.feed(partition, entry)
+
+    def record(self, day: int, field: bytes, value: bytes) -> None:
+        """Show one owner's record of a day of arrival."""
+        self._permits.record(self._partition, day, field, value)
+
+    @property
+    def unsent(self) -> bool:
+        """Whether decisions of this partition lack a reply: then `end` needs the dead and the waiting ones."""
+        return bool(self._replies.unsent)
+
+    def end(
+        self,
+        rest: AtRest,
+        *,
+        record_days: set[int],
+        dead: Collection[str] = (),
+        waiting: Collection[str] = (),
+    ) -> None:
+        """Close the partition."""
+        self._accounts.end(self._partition, rest)
+        self._replies.end(self._partition, dead=dead, waiting=waiting)
+        self._permits.end(self._partition, standing=record_days, due_from=self._today - self._policy.keep_days + 1)
+
+    @property
+    def approved(self) -> int:
+        """Permits in the trail."""
+        return self._accounts.letters[APPROVED]
+
+    @property
+    def refused(self) -> dict[str, int]:
+        """Refusals in the trail by reason."""
+        letters = self._accounts.letters
+        return {reason: letters[letter] for letter, reason in REASON_OF.items() if letters[letter]}
+
+    @property
+    def rows(self) -> int:
+        """Rows in the trail."""
+        return self._accounts.letters.total()
+
+    def findings(self) -> list[Finding]:
+        """One result a check, by invariant."""
+        if self._other_policies:
+            why = f"the trail was decided under policy {', '.join(sorted(self._other_policies))}"
+            self._quota.not_checked(f"{why}, this is {self._policy.version}")
+            self._letters.not_checked(f"{why}, this is {self._policy.version}")
+        checks = (
+            self._loss,
+            self._one_place,
+            self._identities,
+            self._lanes,
+            self._quota,
+            self._owners,
+            self._replies,
+            self._letters,
+            self._permits,
+            self._accounts,
+        )
+        return [finding for check in checks for finding in check.findings()]

@@ -1,0 +1,104 @@
+"""I4: per document, Baku day and purpose, no more permits than the rules in force allowed."""
+
+from struct import Struct
+from typing import Final
+
+from permits.calendar import day_name, local_day
+from permits.outcomes import APPROVED, REFUSALS
+from permits.policy import Policy, Rule
+from processor.verification.finding import Finding, Findings
+from processor.verification.journal import BUCKETS
+from processor.verification.trail import AuditEntry, Partition
+
+_OWNER: Final = Struct("<16sH")
+"""Owner as text, partition."""
+
+
+class RulesInForce:
+    """A policy's rules by moment and purpose, looked up millions of times."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._known: dict[tuple[int, int], tuple[Rule, ...] | None] = {}
+        rules = [rule for regime in policy.regimes for purpose in regime.purposes for rule in purpose.rules]
+        self.letters: frozenset[str] = frozenset(
+            (APPROVED, REFUSALS["quota"], *(REFUSALS[rule.reason] for rule in rules))
+        )
+        """What the rules can answer; every other decision comes from the form."""
+
+    def of(self, asked_ms: int, purpose: int) -> tuple[Rule, ...] | None:
+        """The rules of a purpose at a moment; None where it had no such purpose."""
+        regime = self._policy.at(asked_ms)
+        key = (id(regime), purpose)
+        if key not in self._known:
+            named = regime.purpose(purpose)
+            self._known[key] = None if named is None else named.rules
+        return self._known[key]
+
+
+class Quota:
+    """Counts permits as they were given; each must have been within the rules at its moment."""
+
+    def __init__(self, rules: RulesInForce) -> None:
+        self._rules = rules
+        self._findings = Findings("I4", "quota", "no document has more permits a day than the rules allow")
+        self._held: dict[str, list[tuple[int, int]]] = {}
+
+    def begin(self) -> None:
+        """Another partition: other owners."""
+        self._held = {}
+
+    def feed(self, partition: Partition, entry: AuditEntry) -> None:
+        """Judge approvals in the order of decision."""
+        for row, letter in zip(entry.batch.rows, entry.letters, strict=True):
+            if letter != APPROVED:
+                continue
+            self._findings.checked += 1
+            day = local_day(row.asked_ms)
+            held = self._held.setdefault(row.owner, [])
+            rules = self._rules.of(row.asked_ms, row.purpose)
+            where = f"partition {partition.number}, entry {row.entry_id}, owner {row.owner}"
+            if rules is None:
+                self._findings.violation(f"{where}: approved under purpose {row.purpose}, which was not in force")
+            for rule in rules or ():
+                count = sum(1 for on, purpose in held if on == day and purpose in rule.purposes)
+                if count >= rule.limit:
+                    self._findings.violation(
+                        f"{where}: permit {count + 1} of {rule.limit} on {day_name(day)} under purpose {row.purpose}"
+                    )
+            held.append((day, row.purpose))
+
+    def not_checked(self, why: str) -> None:
+        """The trail was decided under other rules."""
+        self._findings.not_checked(why)
+
+    def findings(self) -> list[Finding]:
+        """The result."""
+        return [self._findings.finding()]
+
+
+class Owners:
+    """An owner's permits all stand in one partition: else each would count its quota apart."""
+
+    def __init__(self) -> None:
+        self._buckets = [bytearray() for _ in range(BUCKETS)]
+        self._findings = Findings("I4", "owners", "the permits of a document are given in one partition")
+
+    def feed(self, partition: Partition, entry: AuditEntry) -> None:
+        """Note where each owner's permits were given."""
+        buckets, pack, number = self._buckets, _OWNER.pack, partition.number
+        for row, letter in zip(entry.batch.rows, entry.letters, strict=True):
+            if letter == APPROVED:
+                buckets[hash(row.owner) % BUCKETS] += pack(row.owner.encode(), number)
+
+    def findings(self) -> list[Finding]:
+        """Compare, one bucket at a time."""
+        for bucket in self._buckets:
+            home: dict[bytes, int] = {}
+            for owner, number in _OWNER.iter_unpack(bucket):
+                self._findings.checked += 1
+                if home.setdefault(owner, number) != number:
+                    self._findings.violation(
+                        f"owner {owner.decode()}: permits in partitions {home[owner]} and {number}"
+                    )
+        return [self._findings.finding()]

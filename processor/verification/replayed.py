@@ -1,0 +1,119 @@
+"""I7: the plain model, replaying the trail, decides alike; and the stored permits are the trail's."""
+
+from lua.records import entries
+from permits.calendar import day_name, local_day
+from permits.decision import Model, Request
+from permits.outcomes import APPROVED, DEAD, MOVED
+from processor.verification.finding import Finding, Findings
+from processor.verification.quota import RulesInForce
+from processor.verification.trail import DECIDED, AuditEntry, Partition
+
+
+class Letters:
+    """Feeds the model row by row. Refusals for form are taken as given: the trail keeps no text."""
+
+    def __init__(self, rules: RulesInForce) -> None:
+        self._rules = rules
+        self._findings = Findings("I7", "letters", "the plain model, replaying the trail, decides alike")
+        self._model = Model()
+
+    def begin(self) -> None:
+        """Another partition: other owners."""
+        self._model = Model()
+
+    def feed(self, partition: Partition, entry: AuditEntry) -> None:
+        """Replay one batch; before the trail has settled the model only takes note."""
+        settled = entry.batch.decided_ms >= partition.settled_from_ms
+        by_rules, rules_of, decide = self._rules.letters, self._rules.of, self._model.decide
+        for row, letter in zip(entry.batch.rows, entry.letters, strict=True):
+            if letter in (MOVED, DEAD) or not (settled or letter in DECIDED):
+                continue
+            given = letter in DECIDED and (letter not in by_rules or not settled)
+            replayed = decide(
+                Request(
+                    owner=row.owner,
+                    identity=row.digest,
+                    purpose=row.purpose,
+                    asked_ms=row.asked_ms,
+                    arrived_ms=row.arrived_ms,
+                    refused=letter if given else None,
+                    rules=() if given else rules_of(row.asked_ms, row.purpose) or (),
+                    by_text=row.by_text,
+                )
+            )
+            if not settled:
+                self._findings.left_out += 1
+                continue
+            self._findings.checked += 1
+            if replayed != letter:
+                self._findings.violation(
+                    f"partition {partition.number}, entry {row.entry_id}, sms {row.sms_id!r}, owner {row.owner}: "
+                    f"the trail says {letter}, the model {replayed}"
+                )
+
+    def not_checked(self, why: str) -> None:
+        """The trail was decided under other rules."""
+        self._findings.not_checked(why)
+
+    def findings(self) -> list[Finding]:
+        """The result."""
+        return [self._findings.finding()]
+
+
+class Permits:
+    """The permits in the day records, as far as those still stand, against the trail's approvals."""
+
+    def __init__(self) -> None:
+        self._findings = Findings("I7", "permits", "the stored permits are exactly the trail's approvals")
+        self._given: dict[int, set[str]] = {}
+
+    def begin(self) -> None:
+        """Another partition: other records."""
+        self._given = {}
+
+    def feed(self, entry: AuditEntry) -> None:
+        """Note approvals by day of arrival."""
+        for row, letter in zip(entry.batch.rows, entry.letters, strict=True):
+            if letter == APPROVED:
+                given = self._given.setdefault(local_day(row.arrived_ms), set())
+                given.add(f"{row.owner}{row.digest}{row.purpose}")
+
+    def record(self, partition: Partition, day: int, field: bytes, value: bytes) -> None:
+        """Judge one record; each of its permits takes its approval off the list."""
+        given = self._given.get(day, set())
+        try:
+            stored = entries(value)
+        except ValueError as error:
+            self._findings.violation(f"partition {partition.number}, {day_name(day)}, field {field.hex()}: {error}")
+            return
+        for permit in stored:
+            if not permit.approved:
+                continue
+            owner = field.hex() + permit.tag.hex()
+            name = f"{owner}{permit.digest.hex()}{permit.purpose}"
+            if name in given:
+                given.remove(name)
+                self._findings.checked += 1
+            elif permit.decided_s * 1000 < partition.known_from_ms:
+                self._findings.left_out += 1
+            else:
+                self._findings.checked += 1
+                self._findings.violation(
+                    f"partition {partition.number}, {day_name(day)}, owner {owner}, digest {permit.digest.hex()}: "
+                    f"a permit under purpose {permit.purpose} that the trail does not know"
+                )
+
+    def end(self, partition: Partition, *, standing: set[int], due_from: int) -> None:
+        """Judge what no record held; days before `due_from` may have expired."""
+        for day, missing in self._given.items():
+            if day in standing or day >= due_from:
+                self._findings.checked += len(missing)
+                for name in sorted(missing):
+                    self._findings.violation(
+                        f"partition {partition.number}, {day_name(day)}, owner {name[:16]}, digest {name[16:28]}: "
+                        f"approved under purpose {name[28:]}, and no record holds the permit"
+                    )
+
+    def findings(self) -> list[Finding]:
+        """The result."""
+        return [self._findings.finding()]

@@ -1,0 +1,70 @@
+"""The audit trail of one partition, in the order of decision, as every check consumes it.
+
+Reads `audit:{p}`, a page at a time.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Final
+
+import msgspec
+
+from lua.store import Store
+from permits.decision import DEDUP_DAYS
+from permits.messages import AUDIT_DECODER, AuditBatch
+from permits.outcomes import APPROVED, REASON_OF
+from processor.verification.inputs import UnusableInputError
+
+DECIDED: Final = frozenset((APPROVED, *REASON_OF))
+"""Letters that are decisions."""
+PAGE: Final = 200
+"""Entries read at once; at 512 rows each a page is some 15 MB."""
+_SETTLING_DAYS: Final = DEDUP_DAYS + 2
+"""After so many days nothing older bears on a decision: repeats look back two days, quota days lie within two."""
+
+
+class Partition(msgspec.Struct, frozen=True):
+    """Whose trail it is, and how far back it goes."""
+
+    number: int
+    tag: str
+    known_from_ms: int = 0
+    """Everything decided since then stands in the trail; 0: everything ever."""
+
+    @property
+    def settled_from_ms(self) -> int:
+        """From then on every earlier decision that bears on a new one stands in the trail too."""
+        return self.known_from_ms and self.known_from_ms + _SETTLING_DAYS * 86_400_000
+
+
+class AuditEntry(msgspec.Struct, frozen=True):
+    """What one call of `decide` left behind: rows, and a letter for each."""
+
+    batch: AuditBatch
+    letters: str
+
+
+async def pages(store: Store, stream: str) -> AsyncIterator[list[AuditEntry]]:
+    """A partition's audit entries, oldest first; UnusableInputError names an entry that cannot be read."""
+    start = "-"
+    while True:
+        page: list[tuple[bytes, dict[bytes, bytes]]] = await store.execute_command(
+            "XRANGE", stream, start, "+", "COUNT", PAGE
+        )
+        if page:
+            yield [_entry(stream, entry_id, fields) for entry_id, fields in page]
+        if len(page) < PAGE:
+            return
+        start = f"({page[-1][0].decode()}"
+
+
+def _entry(stream: str, entry_id: bytes, fields: dict[bytes, bytes]) -> AuditEntry:
+    try:
+        entry = AuditEntry(AUDIT_DECODER.decode(fields[b"m"]), fields[b"v"].decode("ascii"))
+    except KeyError as error:
+        raise UnusableInputError(f"{stream}, entry {entry_id.decode()}: no field {error}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise UnusableInputError(f"{stream}, entry {entry_id.decode()}: {error}") from None
+    if len(entry.batch.rows) != len(entry.letters):
+        rows, letters = len(entry.batch.rows), len(entry.letters)
+        raise UnusableInputError(f"{stream}, entry {entry_id.decode()}: {rows} rows but {letters} letters")
+    return entry

@@ -1,0 +1,1 @@
+"""What any running role needs: settings, connection, embedded store, lifecycle, leases, telemetry."""

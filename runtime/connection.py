@@ -1,0 +1,97 @@
+"""Connections to the store: a client for single calls, and a `Wire` for pipelines on the hot path.
+
+Nothing here retries a command: a repeated write is a second write. Who calls repeats what is idempotent.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Final, Protocol
+
+from redis.asyncio import ConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as StoreConnectionError
+from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import TimeoutError as StoreTimeoutError
+
+from lua.calls import Command
+from lua.store import Store
+
+TIMEOUT_S: Final = 5.0
+STORE_ERRORS: Final = (StoreConnectionError, StoreTimeoutError, OSError)
+"""The store is away, or an answer was lost: the outcome of a write is unknown."""
+
+
+class Client(Store, Protocol):
+    """A client for single calls, on a pool of connections."""
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        ...
+
+
+def _pool(url: str) -> ConnectionPool:
+    return ConnectionPool.from_url(  # pyright: ignore[reportUnknownMemberType]
+        url,
+        retry=Retry(NoBackoff(), 0),
+        socket_timeout=TIMEOUT_S,
+        socket_connect_timeout=TIMEOUT_S,
+        protocol=2,
+        health_check_interval=0,
+    )
+
+
+def connect(url: str) -> Client:
+    """A client that never retries by itself; nothing is sent before the first command."""
+    return Redis.from_pool(_pool(url))
+
+
+class Wire:
+    """One connection of its own: commands go out in one write, their replies come back raw and in order."""
+
+    def __init__(self, url: str) -> None:
+        self._pool = _pool(url)
+        self._connection: Any = None
+
+    async def call(self, *commands: Command | Sequence[Any], timeout_s: float = TIMEOUT_S) -> list[Any]:
+        """Replies of all commands; an error reply stands in its place as a ResponseError.
+
+        Raises one of STORE_ERRORS where the outcome is unknown; the next call connects anew. Blocking commands
+        need a `timeout_s` above their own.
+        """
+        try:
+            async with asyncio.timeout(timeout_s):
+                if self._connection is None:
+                    self._connection = self._pool.make_connection()
+                    await self._connection.connect()
+                connection = self._connection
+                await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+                replies: list[Any] = []
+                for _ in commands:
+                    try:
+                        replies.append(await connection.read_response(disable_decoding=True, timeout=None))
+                    except ResponseError as error:
+                        replies.append(error)
+                return replies
+        except TimeoutError:
+            await self.close()
+            raise StoreTimeoutError(f"no answer within {timeout_s} s") from None
+        except BaseException:
+            await self.close()
+            raise
+
+    async def execute_command(self, *args: Any) -> Any:
+        """One command and its reply; an error reply is raised."""
+        (reply,) = await self.call(args)
+        if isinstance(reply, ResponseError):
+            raise reply
+        return reply
+
+    async def close(self) -> None:
+        """Drop the connection; the next call makes another."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            try:
+                await connection.disconnect(nowait=True)
+            except (RedisError, OSError):
+                return

@@ -1,0 +1,44 @@
+"""Whether the store really gives the level of durability that the settings promise; checked before a role starts."""
+
+from typing import Any, Final
+
+from redis.exceptions import ResponseError
+
+from lua.store import Store
+from runtime.errors import StartupError
+from runtime.settings import Settings
+
+FLOORS: Final = {"redis": (7, 0), "valkey": (8, 0)}
+
+
+async def check(store: Store, settings: Settings) -> None:
+    """StartupError where the server is too old, may evict, or does not sync as the level needs."""
+    info: dict[str, Any] = await store.execute_command("INFO", "server")
+    name = "valkey" if "valkey_version" in info else "redis"
+    version = str(info.get(f"{name}_version", "0"))
+    check_version(name, version)
+    try:
+        config: dict[str, str] = await store.execute_command(
+            "CONFIG GET", "appendonly", "appendfsync", "maxmemory-policy", "maxmemory"
+        )
+    except ResponseError as error:
+        raise StartupError(f"the store does not show its settings (CONFIG GET: {error}); allow config|get") from None
+    if config["maxmemory"] != "0" and config["maxmemory-policy"] != "noeviction":
+        raise StartupError(
+            f"the store evicts keys (maxmemory-policy {config['maxmemory-policy']}): set it to noeviction"
+        )
+    if settings.durability == "fsync" and (config["appendonly"], config["appendfsync"]) != ("yes", "always"):
+        raise StartupError(
+            f"ICAZE_DURABILITY=fsync needs a store with appendonly yes and appendfsync always; this one has "
+            f"appendonly {config['appendonly']} and appendfsync {config['appendfsync']}"
+        )
+
+
+def check_version(name: str, version: str) -> None:
+    """StartupError where a server is older than the floor."""
+    parts = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+    floor = FLOORS[name]
+    if parts < floor:
+        raise StartupError(
+            f"{name} {version} is too old: {name} {'.'.join(map(str, floor))} or later is needed (functions)"
+        )

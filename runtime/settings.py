@@ -1,0 +1,112 @@
+"""Every setting, once: read from an optional TOML file (ICAZE_CONFIG) and from ICAZE_* variables over it.
+
+Secrets stand in files that settings name, never in flags.
+"""
+
+import os
+import types
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Meta
+
+from runtime.errors import StartupError
+
+Port = Annotated[int, Meta(ge=0, le=65535)]
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The settings of a process."""
+
+    redis_url: Annotated[str, Meta(description="the store, redis:// or unix://; empty: the embedded one of `up`")] = ""
+    data_dir: Annotated[str, Meta(description="where `up` keeps its data and keys")] = ".icaze"
+    durability: Annotated[
+        Literal["memory", "fsync"], Meta(description="what an acknowledgement means: in memory, or on disk")
+    ] = "fsync"
+    partitions: Annotated[int, Meta(ge=1, le=1024, description="partitions of the store, fixed at its first start")] = (
+        64
+    )
+    routing_key_file: Annotated[
+        str, Meta(description="key of the document hash; empty: keys/routing.key in the data folder")
+    ] = ""
+    policy_file: Annotated[str, Meta(description="the rules; empty: the founding document's")] = ""
+    script: Annotated[
+        Literal["plain", "native"], Meta(description="reply texts in GSM-7 letters, or in native ones (UCS-2)")
+    ] = "plain"
+    host: Annotated[str, Meta(description="address that every door listens on")] = "127.0.0.1"
+    ingest_port: Annotated[Port, Meta(description="door of ingest; 0: any free one")] = 8103
+    api_port: Annotated[Port, Meta(description="door of the api")] = 8104
+    process_port: Annotated[Port, Meta(description="metrics of a worker")] = 8105
+    dispatch_port: Annotated[Port, Meta(description="metrics of a dispatcher")] = 8106
+    aggregators_file: Annotated[
+        str, Meta(description="TOML of aggregators and their secrets; empty: unsigned posts from loopback only")
+    ] = ""
+    max_body_bytes: Annotated[int, Meta(ge=1024, description="largest request body of ingest")] = 1 << 20
+    backlog_limit: Annotated[int, Meta(ge=1, description="undecided SMS above which ingest answers 503")] = 2_000_000
+    memory_limit: Annotated[
+        float, Meta(gt=0, le=1, description="share of the store's maxmemory above which ingest answers 503")
+    ] = 0.8
+    store_memory_mb: Annotated[int, Meta(ge=64, description="maxmemory of the embedded store")] = 4096
+    batch: Annotated[int, Meta(ge=1, le=512, description="SMS decided in one call")] = 512
+    lease_ms: Annotated[int, Meta(ge=500, description="how long a silent process keeps its partitions")] = 5000
+    operator: Annotated[Literal["console", "http"], Meta(description="where replies go")] = "console"
+    operator_url: Annotated[str, Meta(description="the http operator's address")] = ""
+    operator_rate: Annotated[float, Meta(gt=0, description="replies a second the operator takes at most")] = 100_000.0
+    operator_window: Annotated[int, Meta(ge=1, le=256, description="requests in flight to the operator")] = 8
+    operator_timeout_s: Annotated[float, Meta(gt=0, description="patience with one request to the operator")] = 10.0
+    audit_days: Annotated[int, Meta(ge=1, description="days that the audit trail stays in the store")] = 7
+    dead_days: Annotated[int, Meta(ge=1, description="days that dead letters stay")] = 30
+    drain_s: Annotated[float, Meta(ge=0, description="patience of a stop with work under way")] = 10.0
+    dev_issuer: Annotated[
+        bool, Meta(description="accept tokens of `icaze token`, signed with the data folder's own key")
+    ] = False
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="least severe log line")] = (
+        "info"
+    )
+
+    @property
+    def data(self) -> Path:
+        """The data folder."""
+        return Path(self.data_dir)
+
+
+def load(environ: Mapping[str, str] | None = None) -> Settings:
+    """Settings of this process; StartupError names what does not fit and where it stands."""
+    environ = os.environ if environ is None else environ
+    values: dict[str, Any] = {}
+    config = environ.get("ICAZE_CONFIG")
+    if config:
+        try:
+            values = msgspec.toml.decode(Path(config).read_bytes(), type=dict[str, Any])
+        except (OSError, msgspec.DecodeError) as error:
+            raise StartupError(f"ICAZE_CONFIG={config}: {error}") from None
+    for name in Settings.__struct_fields__:
+        text = environ.get(f"ICAZE_{name.upper()}")
+        if text is not None:
+            values[name] = text
+    try:
+        return msgspec.convert(values, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise StartupError(f"settings: {error}") from None
+
+
+def described() -> list[tuple[str, str, str]]:
+    """(variable, default, meaning) of every setting, for --help and the docs."""
+    hints = get_type_hints(Settings, include_extras=True)
+    rows: list[tuple[str, str, str]] = []
+    for field in msgspec.structs.fields(Settings):
+        meta = [m for m in _metas(hints[field.name]) if m.description]
+        default = str(field.default)
+        rows.append((f"ICAZE_{field.name.upper()}", default, meta[-1].description or ""))
+    return rows
+
+
+def _metas(hint: Any) -> list[Meta]:
+    if get_origin(hint) is Annotated:
+        inner, *extras = get_args(hint)
+        return [*_metas(inner), *(e for e in extras if isinstance(e, Meta))]
+    if get_origin(hint) in (types.UnionType, Literal):
+        return []
+    return []

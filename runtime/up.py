@@ -1,0 +1,141 @@
+"""`icaze up`: the main job on one machine, each role in a process of its own, with a live summary.
+
+Starts the embedded store (or uses ICAZE_REDIS_URL), then ingest, a worker, the dispatcher and the api. A stop goes
+the way of an SMS: ingest first, so that nothing new comes in, then each role finishes what the one before left.
+"""
+
+import argparse
+import asyncio
+import fcntl
+import os
+import sys
+from collections.abc import Generator
+from contextlib import AsyncExitStack, contextmanager
+from typing import Final
+
+from redis.exceptions import RedisError
+from rich.console import Console
+from rich.live import Live
+
+from runtime import durability, layout, lifecycle, settings
+from runtime.children import Child, fresh_log
+from runtime.connection import Wire, connect
+from runtime.embedded import EmbeddedStore
+from runtime.errors import StartupError
+from runtime.settings import Settings
+from runtime.summary import Summary
+
+ROLES: Final = ("ingest", "process", "dispatch", "api")
+SCREEN_EVERY_S: Final = 1.0
+LINE_EVERY_S: Final = 10.0
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """No arguments: settings say everything."""
+    parser.epilog = "Settings are ICAZE_* variables; `icaze --help` lists them."
+
+
+def run(_: argparse.Namespace) -> int:
+    """Everything, until Ctrl-C."""
+    return lifecycle.run(_up)
+
+
+async def _up(stop: asyncio.Event) -> int:
+    current = settings.load()
+    with _data_folder(current):
+        layout.make_secret(layout.routing_key_path(current))
+        async with AsyncExitStack() as stack:
+            url = current.redis_url
+            if not url:
+                store = EmbeddedStore(
+                    current.data, fsync=current.durability == "fsync", memory_mb=current.store_memory_mb
+                )
+                await store.start()
+                stack.push_async_callback(store.stop)
+                url = store.url
+            return await _run_roles(stop, current, url)
+
+
+async def _run_roles(stop: asyncio.Event, current: Settings, url: str) -> int:
+    """Start the roles, show them, and stop them in order."""
+    client = connect(url)
+    try:
+        await durability.check(client, current)
+        partitions = await layout.settle(client, layout.route(current))
+    except (RedisError, OSError) as error:
+        raise StartupError(f"store {url}: {error}") from None
+    finally:
+        await client.aclose()
+    doors = [("store", url)]
+    summary = Summary(Wire(url), partitions, doors)
+    console = Console()
+    logs = current.data / "logs"
+    logs.mkdir(exist_ok=True, mode=0o700)
+    environ = {"ICAZE_REDIS_URL": url, "ICAZE_DEV_ISSUER": os.environ.get("ICAZE_DEV_ISSUER", "1")}
+
+    def on_line(role: str, line: bytes) -> None:
+        shown = summary.reply(line) if role == "dispatch" else line.decode(errors="replace")
+        if not console.is_terminal:
+            print(shown, flush=True)
+
+    children = [
+        Child(role, environ=environ, log=fresh_log(logs / f"{role}.log"), patience_s=current.drain_s, on_line=on_line)
+        for role in ROLES
+    ]
+    try:
+        # One after the other where one makes what the next needs; the first failure is the one that is told.
+        await asyncio.gather(*(child.start() for child in children))
+        doors += [(child.role, child.door or "") for child in children]
+        doors.append(("logs", str(logs)))
+        for name, address in doors:
+            print(f"{name:<9} {address}", flush=True)
+        print('try:      .venv/bin/icaze send "2 AZE 1111111" --from +994501234567', flush=True)
+        return await _watch(stop, summary, console, children)
+    finally:
+        if not stop.is_set() or not console.is_terminal:
+            print("stopping: what was taken in is decided and sent first", flush=True)
+        for child in children:
+            await child.stop()
+
+
+async def _watch(stop: asyncio.Event, summary: Summary, console: Console, children: list[Child]) -> int:
+    """Show the figures until the stop; 1 where a role cannot be kept running."""
+    live = Live(console=console, auto_refresh=False, screen=False) if console.is_terminal else None
+    said = ""
+    with live or _nothing():
+        while not stop.is_set():
+            for child in children:
+                if child.failed.is_set():
+                    raise StartupError(f"{child.role} keeps ending: {child.last_words()}")
+            try:
+                await summary.look()
+            except (RedisError, OSError) as error:
+                sys.stderr.write(f"store away: {type(error).__name__}\n")
+            if live is not None:
+                live.update(summary.screen(), refresh=True)
+            elif (line := summary.line()) != said:
+                said = line
+                print(line, flush=True)
+            await lifecycle.stopped(stop, SCREEN_EVERY_S if live is not None else LINE_EVERY_S)
+    return 0
+
+
+@contextmanager
+def _nothing() -> Generator[None, None, None]:
+    yield
+
+
+@contextmanager
+def _data_folder(current: Settings) -> Generator[None, None, None]:
+    """The data folder, ours alone: StartupError where it cannot be written or another `up` works in it."""
+    try:
+        current.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = (current.data / "up.lock").open("w")
+    except OSError as error:
+        raise StartupError(f"data folder {current.data}: {error.strerror}; set ICAZE_DATA_DIR") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise StartupError(f"data folder {current.data}: another `icaze up` works in it") from None
+        yield

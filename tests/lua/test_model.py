@@ -1,0 +1,183 @@
+"""Any stream of SMS, cut into batches anyhow, with calls repeated and out of date: the model decides the same."""
+
+from collections import Counter
+from collections.abc import Callable
+from itertools import count
+from typing import Final
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lua.calls import Applied, Batch, Decided, Fenced, Gap
+from lua.store import Store
+from permits.calendar import DAY_MS
+from permits.decision import Model, Request
+from permits.outcomes import REFUSALS
+from permits.policy import Rule
+from tests.lua.batches import DECIDED_MS, MIDNIGHT_MS, Ask, Partition, owner
+
+OWNERS: Final = [b"same-one", b"sameelse", owner("AZE1111111")]
+RULES: Final[dict[int, list[tuple[Rule, ...]]]] = {
+    1: [(), (Rule(limit=2, purposes=(1,)),), (Rule(limit=1, purposes=(1, 2, 3)),)],
+    2: [
+        (Rule(limit=1, purposes=(2,)),),
+        (Rule(limit=1, purposes=(2,)), Rule(limit=1, purposes=(1,), reason="blocked")),
+        (Rule(limit=1, purposes=(1, 2, 3)),),
+        (Rule(limit=3, purposes=(2, 3), reason="abuse_document"), Rule(limit=2, purposes=(2,))),
+    ],
+    3: [()],
+}
+TAGS: Final = count()
+"""A partition of its own for each example: no example sees another's keys, none needs the store emptied."""
+WINDOW_S: Final = 200
+
+
+@st.composite
+def asks(draw: st.DrawFn) -> Ask:
+    """One SMS around one of two midnights, of few owners and few ids."""
+    midnight_ms = MIDNIGHT_MS + draw(st.sampled_from([0, DAY_MS, 3 * DAY_MS]))
+    arrived_ms = midnight_ms + 1000 * draw(st.integers(-WINDOW_S, WINDOW_S))
+    received_ms = arrived_ms - draw(st.sampled_from([0, 0, 30_000, DAY_MS, 47 * 3_600_000, -100_000]))
+    purpose = draw(st.sampled_from([1, 2, 2, 3]))
+    return Ask(
+        id=draw(st.sampled_from("12345")),
+        text=draw(st.sampled_from(["2 AZE 1111111", "2AZE1111111"])),
+        owner=draw(st.sampled_from(OWNERS)),
+        purpose=purpose,
+        arrived_ms=arrived_ms,
+        asked_ms=received_ms,
+        outcome=draw(st.sampled_from(["?", "?", "?", "?", "m", "b", "M", "X"])),
+        rules=draw(st.sampled_from(RULES[purpose])),
+        by_text=draw(st.booleans()),
+    )
+
+
+BATCHES: Final = st.lists(st.lists(asks(), min_size=1, max_size=12), min_size=1, max_size=6)
+
+
+def decide_plainly(model: Model, ask: Ask) -> str:
+    """What the model says to one SMS; moved and dead ones are none of its business."""
+    if ask.outcome in "MX":
+        return ask.outcome
+    request = Request(
+        owner=ask.owner.hex(),
+        identity=ask.digest.hex(),
+        purpose=ask.purpose,
+        asked_ms=ask.arrived_ms if ask.asked_ms is None else ask.asked_ms,
+        arrived_ms=ask.arrived_ms,
+        refused=None if ask.outcome == "?" else ask.outcome,
+        rules=ask.rules,
+        by_text=ask.by_text,
+    )
+    return model.decide(request)
+
+
+async def agree(store: Store, batches: list[list[Ask]], number: Callable[[int], int], cap: int) -> None:
+    """Decide batch by batch, with other calls in between, and compare letters, records, replies and counters."""
+    partition = Partition(store, f"x{next(TAGS)}", record_bytes=20 * cap)
+    model, done, expected = Model(cap), list[Batch](), list[tuple[Ask, str]]()
+    partition.today = max(ask.arrival_day for batch in batches for ask in batch)
+    assert await partition.lease() == "1"
+    for batch in batches:
+        entries = await partition.push(*batch)
+        wanted = "".join(decide_plainly(model, ask) for ask in batch)
+        built = partition.batch(entries)
+        if done and number(2):
+            assert await partition.call(done[number(len(done))]) == Applied()
+        if number(2):
+            assert await partition.call(built, epoch=str(1000 + number(9))) == Fenced(epoch=partition.epoch)
+        if len(entries) > 1 and number(2):
+            assert await partition.call(partition.batch(entries[1:])) == Gap()
+        if not number(3):
+            await store.execute_command("DEL", partition.keys.lease("decide"))
+            await partition.lease()
+        reply = await partition.call(partition.batch(entries))
+        assert isinstance(reply, Decided)
+        assert (reply.letters, reply.removed) == (wanted, len(batch))
+        done.append(built)
+        expected += zip(batch, wanted, strict=True)
+    assert await stored(partition, expected) == kept(expected)
+    assert len(await partition.replies()) == sum(letter.islower() for _, letter in expected)
+    assert await counted(partition) == Counter(f"{letter}{ask.purpose}" for ask, letter in expected)
+    assert "".join(letters for _, letters in await partition.audit()) == "".join(letter for _, letter in expected)
+
+
+Row = tuple[bytes, bytes, int, int, str]
+
+
+def kept(expected: list[tuple[Ask, str]]) -> list[Row]:
+    """The decisions that the model made: owner, identity, times, letter."""
+    return sorted(
+        (ask.owner, ask.digest, ask.arrived_ms // 1000, ask.day, letter) for ask, letter in expected if letter.islower()
+    )
+
+
+async def stored(partition: Partition, expected: list[tuple[Ask, str]]) -> list[Row]:
+    """The same of the day records."""
+    rows = list[Row]()
+    for who, day in {(ask.owner, ask.arrival_day): ask for ask, _ in expected}.items():
+        rows += [
+            (who[0], e.digest, e.arrived_s, day.arrival_day - e.days_to_arrival, e.letter)
+            for e in await partition.record(day)
+        ]
+    return sorted(rows)
+
+
+async def counted(partition: Partition) -> Counter[str]:
+    found = await partition.counts(DECIDED_MS)
+    found.pop("id_reused", None)
+    return Counter(found)
+
+
+def numbers(draw: st.DataObject) -> Callable[[int], int]:
+    """Below a bound, by hypothesis."""
+    return lambda below: draw.draw(st.integers(0, below - 1))
+
+
+CAPS: Final = st.sampled_from([250, 250, 6])
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(batches=BATCHES, data=st.data())
+async def test_the_real_function_agrees_with_the_model(
+    redis: Store, batches: list[list[Ask]], data: st.DataObject
+) -> None:
+    await agree(redis, batches, numbers(data), 250)
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(batches=BATCHES, data=st.data())
+async def test_on_the_fake_server_too(fake: Store, batches: list[list[Ask]], data: st.DataObject) -> None:
+    await agree(fake, batches, numbers(data), 250)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(batches=BATCHES, data=st.data(), who=st.sampled_from(OWNERS))
+async def test_full_records_agree_too(redis: Store, batches: list[list[Ask]], data: st.DataObject, who: bytes) -> None:
+    """With one owner: two that share a field share its room, of which the model knows nothing."""
+    import msgspec
+
+    alone = [[msgspec.structs.replace(ask, owner=who) for ask in batch] for batch in batches]
+    await agree(redis, alone, numbers(data), 4)
+
+
+def test_every_reason_of_the_rules_under_test_has_a_letter() -> None:
+    assert {REFUSALS[rule.reason] for rows in RULES.values() for row in rows for rule in row} == {"q", "k", "d"}
+
+
+@pytest.mark.parametrize("size", [1, 7, 512])
+async def test_a_long_day_in_batches_of_any_size(redis: Store, size: int) -> None:
+    """Two thousand SMS of three hundred owners, in order."""
+    people = [owner(f"AZE{i:07d}") for i in range(300)]
+    every = [
+        Ask(
+            id=str(i * i % 1500),
+            owner=people[i * 7919 % 300],
+            purpose=1 + i % 3,
+            rules=RULES[1 + i % 3][i % len(RULES[1 + i % 3])],
+            arrived_ms=MIDNIGHT_MS - 1_000_000 + i * 1000,
+        )
+        for i in range(2048)
+    ]
+    await agree(redis, [every[at : at + size] for at in range(0, len(every), size)], lambda _: 1, 250)

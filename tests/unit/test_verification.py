@@ -1,0 +1,420 @@
+"""The checker of the promises, itself checked: a clean trail passes, and each planted fault is noticed by its name."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from lua.records import static_struct, timing
+from permits import policy
+from permits.calendar import DAY_MS, day_number, day_start_ms, local_day
+from permits.messages import AuditBatch, AuditRow
+from processor.verification.accounts import AtRest
+from processor.verification.checks import Checks
+from processor.verification.finding import EXAMPLES, Finding
+from processor.verification.inputs import UnusableInputError
+from processor.verification.journal import Journal, JournalLine, read_journal
+from processor.verification.sink_log import Send, SinkLog, read_sink_log
+from processor.verification.trail import DECIDED, AuditEntry, Partition
+
+POLICY = policy.load()
+TODAY = day_number("20260102")
+NOON_MS = day_start_ms(TODAY) + DAY_MS // 2
+TAGS = ("0a", "1b")
+ANNA, BORIS, CAVID = "00000000000000aa", "00000000000000bb", "00000000000000cc"
+
+
+def row(
+    entry: int,
+    sms: str,
+    *,
+    owner: str = ANNA,
+    purpose: int = 2,
+    at_ms: int = NOON_MS,
+    words: str = "",
+    by_text: bool = False,
+) -> AuditRow:
+    """One SMS that was asked for when it arrived; `words` make another SMS of a reused id."""
+    return AuditRow(
+        entry_id=f"{at_ms}-{entry}",
+        sms_id=sms,
+        source="dev",
+        purpose=purpose,
+        owner=owner,
+        digest=hashlib.blake2b((sms + words).encode(), digest_size=6).hexdigest(),
+        asked_ms=at_ms,
+        arrived_ms=at_ms,
+        by_text=by_text,
+    )
+
+
+def batch(letters: str, *rows: AuditRow, epoch: int = 1, at_ms: int = NOON_MS, version: str = "") -> AuditEntry:
+    decided = AuditBatch(
+        partition=0, epoch=epoch, policy=version or POLICY.version, decided_ms=at_ms + 1000, rows=list(rows)
+    )
+    return AuditEntry(decided, letters)
+
+
+@dataclass
+class World:
+    """A store at rest with its journal and sink log, all derived from the trail until a test plants a fault."""
+
+    trail: list[list[AuditEntry]]
+    known_from_ms: int = 0
+    with_journal: bool = True
+    with_sink: bool = True
+    journal: list[JournalLine] = field(default_factory=list[JournalLine])
+    sends: list[Send] = field(default_factory=list[Send])
+    records: list[dict[tuple[int, bytes], bytes]] = field(default_factory=list[dict[tuple[int, bytes], bytes]])
+    rest: list[AtRest] = field(default_factory=list[AtRest])
+    dead: set[str] = field(default_factory=set[str])
+    waiting: set[str] = field(default_factory=set[str])
+
+    def __post_init__(self) -> None:
+        for tag, entries in zip(TAGS, self.trail, strict=True):
+            counts: dict[int, Counter[str]] = {}
+            stored: dict[tuple[int, bytes], bytes] = {}
+            for entry in entries:
+                day = counts.setdefault(local_day(entry.batch.decided_ms), Counter())
+                for r, letter in zip(entry.batch.rows, entry.letters, strict=True):
+                    day[f"{letter}{r.purpose}"] += 1
+                    if letter != "M":
+                        self.journal.append(JournalLine(r.sms_id, acked_ms=r.arrived_ms))
+                    if letter in DECIDED:
+                        self.sends.append(Send(f"{tag}-{r.entry_id}", "approved" if letter == "a" else "refused"))
+                        key = (local_day(r.arrived_ms), bytes.fromhex(r.owner)[:4])
+                        stored[key] = stored.get(key, b"") + stored_entry(r, letter)
+            self.records.append(stored)
+            rows = sum(len(entry.letters) for entry in entries)
+            plain_counts = {day: dict(counted) for day, counted in counts.items()}
+            self.rest.append(AtRest(undecided=0, appended=rows, pending=0, unread_replies=False, counts=plain_counts))
+
+    def judged(self) -> dict[str, Finding]:
+        checks = Checks(
+            policy=POLICY,
+            journal=Journal(lambda: self.journal, self.known_from_ms) if self.with_journal else None,
+            sink_log=SinkLog(self.sends, TAGS) if self.with_sink else None,
+            today=TODAY,
+        )
+        for number, tag in enumerate(TAGS):
+            checks.begin(Partition(number, tag, self.known_from_ms))
+            for entry in self.trail[number]:
+                checks.feed(entry)
+            for (day, name), value in self.records[number].items():
+                checks.record(day, name, value)
+            checks.end(
+                self.rest[number],
+                record_days={day for day, _ in self.records[number]},
+                dead=self.dead,
+                waiting=self.waiting,
+            )
+        return {f"{finding.invariant} {finding.what}": finding for finding in checks.findings()}
+
+    def violated(self) -> set[str]:
+        return {name for name, finding in self.judged().items() if finding.status == "violated"}
+
+
+def stored_entry(r: AuditRow, letter: str) -> bytes:
+    when = timing(arrived_s=r.arrived_ms // 1000, decided_s=r.arrived_ms // 1000 + 1, minutes=180, days_to_arrival=0)
+    owner, digest = bytes.fromhex(r.owner), bytes.fromhex(r.digest)
+    return static_struct(owner[4:], digest, r.arrived_ms // 1000, when, r.purpose) + letter.encode()
+
+
+def clean(*more: AuditEntry, known_from_ms: int = 0) -> World:
+    """Each kind of outcome but `shed`; `more` follows in the first partition, under a later lease."""
+    return World(
+        [
+            [
+                batch("aqm", row(0, "a-1"), row(1, "a-2"), row(2, "b-1", owner=BORIS, purpose=0)),
+                batch("Da", row(3, "a-1"), row(4, "a-3", purpose=1), epoch=2),
+                batch("X", row(5, "", owner="", purpose=0), epoch=2),
+                *more,
+            ],
+            [batch("M", row(0, "a-1", owner="", purpose=0)), batch("a", row(1, "c-1", owner=CAVID))],
+        ],
+        known_from_ms=known_from_ms,
+    )
+
+
+def test_a_clean_trail_passes_every_check() -> None:
+    judged = clean().judged()
+    assert {name: finding.examples for name, finding in judged.items() if finding.status != "ok"} == {}
+    assert all(finding.checked for finding in judged.values())
+    assert {name.split()[0] for name in judged} == {"I1", "I2", "I3", "I4", "I5", "I7", "I8"}
+
+
+FAULTS: dict[str, tuple[AuditEntry, set[str]]] = {
+    "two decisions of one identity": (batch("m", row(9, "b-1", owner=BORIS, purpose=0), epoch=2), {"I2 identities"}),
+    "two decisions of one text": (
+        batch(
+            "mm",
+            row(9, "t", owner=BORIS, purpose=0, by_text=True),
+            row(10, "t", owner=BORIS, purpose=0, by_text=True, at_ms=NOON_MS + 120_000),
+            epoch=2,
+        ),
+        {"I2 identities"},
+    ),
+    "a duplicate of nothing": (batch("D", row(9, "new", owner=CAVID), epoch=2), {"I2 duplicates"}),
+    "an entry decided twice": (batch("D", row(0, "a-1"), epoch=2), {"I3 entries"}),
+    "an epoch that goes back": (batch("D", row(9, "a-1"), epoch=1), {"I3 epochs"}),
+    "a permit over quota": (batch("a", row(9, "a-9"), epoch=2), {"I4 quota"}),
+    "a permit under no purpose": (batch("a", row(9, "a-9", purpose=7), epoch=2), {"I4 quota"}),
+    "an owner in two partitions": (batch("a", row(9, "c-2", owner=CAVID, purpose=1), epoch=2), {"I4 owners"}),
+    "one SMS decided in two partitions": (
+        batch("m", row(9, "c-1", owner=BORIS, purpose=0), epoch=2),
+        {"I1 one place"},
+    ),
+    "a moved entry that never arrived": (batch("M", row(9, "far", owner=""), epoch=2), {"I1 moved"}),
+    "a quota refusal without a permit": (batch("q", row(9, "d-1", owner="dd" * 8), epoch=2), {"I7 letters"}),
+    "a shed message of a record with room": (batch("S", row(9, "d-1", owner="dd" * 8), epoch=2), {"I7 letters"}),
+    "an unknown outcome": (batch("?", row(9, "a-9"), epoch=2), {"I8 rows"}),
+}
+ALSO_DECIDED_OTHERWISE = {
+    "two decisions of one identity",
+    "two decisions of one text",
+    "a duplicate of nothing",
+    "a permit over quota",
+    "an unknown outcome",
+}
+"""A model that follows the rules must disagree with these as well."""
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_planted_fault_in_the_trail_is_noticed_by_its_own_check(fault: str) -> None:
+    entry, expected = FAULTS[fault]
+    assert clean(entry).violated() == expected | ({"I7 letters"} if fault in ALSO_DECIDED_OTHERWISE else set())
+
+
+def test_the_rules_alone_are_judged_where_the_trail_holds_another_policys_decisions() -> None:
+    world = clean(batch("a", row(9, "a-9"), epoch=2, version="other-1"))
+    judged = world.judged()
+    assert world.violated() == set()
+    for name in ("I4 quota", "I7 letters"):
+        assert judged[name].status == "not checked"
+        assert "decided under policy other-1" in judged[name].note
+    assert judged["I7 permits"].status == "ok"
+
+
+def lose_an_id(world: World) -> None:
+    world.journal.append(JournalLine("lost-1", acked_ms=NOON_MS))
+
+
+def forget_a_reply(world: World) -> None:
+    del world.sends[0]
+
+
+def leave_a_reply_waiting(world: World) -> None:
+    world.waiting = {world.sends.pop(0).id}
+
+
+def repeat_a_send(world: World) -> None:
+    world.sends.append(world.sends[0])
+
+
+def answer_the_undecided(world: World) -> None:
+    world.sends.append(Send(f"0a-{NOON_MS}-77", "refused"))
+
+
+def answer_a_duplicate(world: World) -> None:
+    world.sends.append(Send(f"0a-{NOON_MS}-3", "approved"))
+
+
+def answer_a_stranger(world: World) -> None:
+    world.sends.append(Send("9z-1-1", "refused"))
+
+
+def turn_a_verdict(world: World) -> None:
+    world.sends[0] = msgspec.structs.replace(world.sends[0], verdict="refused")
+
+
+def change_a_counter(world: World) -> None:
+    world.rest[0].counts[TODAY]["a2"] += 1
+
+
+def invent_a_counter(world: World) -> None:
+    world.rest[1].counts[TODAY - 1] = {"m0": 1}
+
+
+def lose_the_counters(world: World) -> None:
+    del world.rest[0].counts[TODAY]
+
+
+def invent_a_permit(world: World) -> None:
+    world.records[0][TODAY, bytes(4)] += stored_entry(row(9, "unknown"), "a")
+
+
+def repeat_a_permit(world: World) -> None:
+    world.records[0][TODAY, bytes(4)] += stored_entry(row(0, "a-1"), "a")
+
+
+def lose_a_permit(world: World) -> None:
+    world.records[1].clear()
+
+
+def cut_a_record(world: World) -> None:
+    world.records[1][TODAY - 1, b"abcd"] = b"short"
+
+
+def leave_undecided(world: World) -> None:
+    world.rest[0] = msgspec.structs.replace(world.rest[0], undecided=1, appended=7)
+
+
+def leave_pending(world: World) -> None:
+    world.rest[0] = msgspec.structs.replace(world.rest[0], pending=1)
+
+
+def leave_unread(world: World) -> None:
+    world.rest[0] = msgspec.structs.replace(world.rest[0], unread_replies=True)
+
+
+def remove_without_a_row(world: World) -> None:
+    world.rest[0] = msgspec.structs.replace(world.rest[0], appended=7)
+
+
+@pytest.mark.parametrize(
+    ("plant", "expected"),
+    [
+        (lose_an_id, "I1 loss"),
+        (forget_a_reply, "I5 replies"),
+        (leave_a_reply_waiting, "I5 replies"),
+        (repeat_a_send, "I5 replies"),
+        (answer_the_undecided, "I5 replies"),
+        (answer_a_duplicate, "I5 replies"),
+        (answer_a_stranger, "I5 replies"),
+        (turn_a_verdict, "I5 replies"),
+        (change_a_counter, "I8 counters"),
+        (invent_a_counter, "I8 counters"),
+        (lose_the_counters, "I8 counters"),
+        (invent_a_permit, "I7 permits"),
+        (repeat_a_permit, "I7 permits"),
+        (lose_a_permit, "I7 permits"),
+        (cut_a_record, "I7 permits"),
+        (leave_undecided, "I8 at rest"),
+        (leave_pending, "I8 at rest"),
+        (leave_unread, "I8 at rest"),
+        (remove_without_a_row, "I8 rows"),
+    ],
+)
+def test_a_planted_fault_beside_the_trail_is_noticed_by_its_own_check(
+    plant: Callable[[World], None], expected: str
+) -> None:
+    world = clean()
+    plant(world)
+    assert world.violated() == {expected}
+
+
+def test_an_id_that_was_only_moved_counts_as_lost() -> None:
+    world = clean(batch("M", row(9, "far", owner=""), epoch=2))
+    world.journal.append(JournalLine("far", acked_ms=NOON_MS))
+    assert world.violated() == {"I1 loss", "I1 moved"}
+    assert "'far'" in world.judged()["I1 loss"].examples[0]
+
+
+def test_rejected_ids_are_not_missed_and_repeated_ids_count_once() -> None:
+    world = clean()
+    world.journal += [JournalLine("never", rejected="no text"), JournalLine("a-1", acked_ms=NOON_MS)]
+    assert world.violated() == set()
+    assert world.judged()["I1 loss"].checked == len({line.id for line in world.journal} - {"never"})
+
+
+def test_an_unacknowledged_sms_may_have_its_decision() -> None:
+    world = clean()
+    world.journal.clear()
+    assert world.violated() == set()
+
+
+def test_an_id_reused_with_other_words_is_another_sms() -> None:
+    assert clean(batch("q", row(9, "a-1", words="other"), epoch=2)).violated() == set()
+
+
+def test_the_same_text_after_two_minutes_is_another_sms() -> None:
+    first = row(9, "t", owner=BORIS, purpose=0, by_text=True)
+    later = row(10, "t", owner=BORIS, purpose=0, by_text=True, at_ms=NOON_MS + 121_000)
+    assert clean(batch("mm", first, later, epoch=2)).violated() == set()
+
+
+def test_a_new_day_brings_a_new_permit() -> None:
+    tomorrow_ms = NOON_MS + DAY_MS
+    assert clean(batch("a", row(9, "a-9", at_ms=tomorrow_ms), epoch=2, at_ms=tomorrow_ms)).violated() == set()
+
+
+def test_a_message_past_a_full_record_may_be_shed() -> None:
+    rows = [row(100 + n, f"s-{n}", owner=BORIS, purpose=0) for n in range(250)]
+    assert clean(batch("m" * 249 + "S", *rows, epoch=2)).violated() == set()
+
+
+def test_a_second_send_marked_ambiguous_is_allowed() -> None:
+    world = clean()
+    world.sends.append(msgspec.structs.replace(world.sends[0], ambiguous=True))
+    assert world.violated() == set()
+
+
+def test_a_reply_in_the_dead_letters_needs_no_send() -> None:
+    world = clean()
+    world.dead = {world.sends.pop(0).id}
+    assert world.violated() == set()
+
+
+def test_without_journal_and_sink_nothing_is_said_to_be_ok() -> None:
+    world = clean()
+    world.with_journal = world.with_sink = False
+    judged = world.judged()
+    assert judged["I1 loss"].status == judged["I5 replies"].status == "not checked"
+    assert world.violated() == set()
+
+
+def test_only_the_first_examples_are_kept_and_all_are_counted() -> None:
+    world = clean()
+    world.journal += [JournalLine(f"lost-{n}", acked_ms=NOON_MS) for n in range(25)]
+    loss = world.judged()["I1 loss"]
+    assert (loss.violations, len(loss.examples)) == (25, EXAMPLES)
+
+
+def test_what_came_before_the_rest_of_a_trimmed_trail_is_left_out_and_said() -> None:
+    month_ms = NOON_MS - 30 * DAY_MS
+    world = clean(known_from_ms=NOON_MS - 7 * DAY_MS)
+    world.journal.append(JournalLine("old", acked_ms=month_ms))
+    world.sends.append(Send(f"0a-{month_ms}-0", "approved"))
+    world.records[0][TODAY - 30, bytes(4)] = stored_entry(row(0, "old", at_ms=month_ms), "a")
+    world.rest[0].counts[TODAY - 30] = {"a2": 1}
+    judged = world.judged()
+    assert world.violated() == set()
+    for name in ("I1 loss", "I5 replies", "I7 permits", "I8 counters"):
+        assert judged[name].note == "1 left out: older than the trail"
+
+
+def test_decisions_that_rest_on_a_trimmed_part_are_replayed_but_not_judged() -> None:
+    world = clean(batch("Dq", row(9, "old"), row(10, "d-1", owner="dd" * 8), epoch=2), known_from_ms=NOON_MS - DAY_MS)
+    assert world.violated() == set()
+    assert world.judged()["I2 duplicates"].note == "1 left out: older than the trail"
+    late = clean(
+        batch("Dq", row(9, "old"), row(10, "d-1", owner="dd" * 8), epoch=2), known_from_ms=NOON_MS - 5 * DAY_MS
+    )
+    assert late.violated() == {"I2 duplicates", "I7 letters"}
+
+
+@pytest.mark.parametrize(
+    "line", ['{"id": "a"}', '{"id": 7, "acked_ms": 1}', '{"acked_ms": 1}', "not json", "[]", "\xff"]
+)
+def test_a_bad_journal_line_is_named_by_file_and_number(line: str, tmp_path: Path) -> None:
+    file = tmp_path / "journal.ndjson"
+    file.write_text(f'{{"id": "a", "acked_ms": 1}}\n\n{line}\n', encoding="latin-1")
+    with pytest.raises(UnusableInputError, match=r"journal\.ndjson, line 3: "):
+        list(read_journal(file))
+
+
+@pytest.mark.parametrize("line", ['{"id": "0a-1-1"}', '{"id": "0a-1-1", "verdict": "perhaps"}', '{"id": "0a-1-1",'])
+def test_a_bad_sink_line_is_named_by_file_and_number(line: str, tmp_path: Path) -> None:
+    file = tmp_path / "sink.ndjson"
+    file.write_text(line)
+    with pytest.raises(UnusableInputError, match=r"sink\.ndjson, line 1: "):
+        list(read_sink_log(file))
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UnusableInputError, match=r"nowhere: No such file"):
+        list(read_journal(tmp_path / "nowhere"))
