@@ -88,6 +88,6 @@ def _question(body: bytes) -> Question:
         return msgspec.json.decode(body, type=Question)
     except msgspec.ValidationError:
         detail = 'the body must be a JSON object with the one field "document", a string'
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError):
         detail = "the body is not JSON"
     raise ProblemError(400, "Bad request", detail)

@@ -8,10 +8,10 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError, ResponseError
 
 from lua.calls import Command
-from runtime.connection import STORE_ERRORS, Wire
+from runtime.connection import Wire
 
 MAX_ENTRIES: Final = 4000
 """Entries of one write: bounds the time that the first of them waits for the last."""
@@ -64,7 +64,7 @@ class GroupCommit:
         group, self._waiting = self._waiting[:taken], self._waiting[taken:]
         try:
             replies = await self._wire.call(*(c for commands, _ in group for c in commands), timeout_s=ANSWER_S)
-        except STORE_ERRORS as error:
+        except (RedisError, OSError) as error:
             for _, stored in group:
                 _settle(stored, NotStoredError(f"store away ({type(error).__name__})"))
             return

@@ -41,6 +41,8 @@ class HighWater:
         """Read backlog and memory now."""
         commands: list[Command] = [["XLEN", keys.inbound] for keys in self._partitions]
         *lengths, memory = await self._wire.call(*commands, ["INFO", "memory"])
+        if isinstance(memory, RedisError):
+            raise memory
         backlog = sum(length for length in lengths if isinstance(length, int))
         BACKLOG.set(backlog)
         used, most = _memory(memory)

@@ -52,7 +52,7 @@ def split(body: bytes, *, ndjson: bool) -> list[msgspec.Raw | bytes]:
     elif body.lstrip()[:1] == b"[":
         try:
             items = list(_RAW_ITEMS.decode(body))
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             raise BodyError(f"not JSON: {error}") from None
     else:
         items = [body]

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import sys
 import time
+import uuid
 from contextlib import aclosing
 from typing import Any, Final
 
@@ -26,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """What to send, and from whom."""
     parser.add_argument("text", metavar="TEXT", help="the SMS, for example '2 AZE 1111111'")
     parser.add_argument("--from", dest="sender", required=True, metavar="MSISDN", help="for example +994501234567")
-    parser.add_argument("--id", help="the aggregator's id; without one the SMS is known by its text for 120 s")
+    parser.add_argument("--id", help="the aggregator's id; the same id again is the same SMS (default: a new one)")
     parser.add_argument("--wait", type=float, default=30.0, metavar="S", help="patience with the reply (30)")
     parser.add_argument("--json", action="store_true", help="print the reply as it stands on the stream")
 
@@ -69,9 +70,8 @@ async def _send(arguments: argparse.Namespace, current: Settings) -> int:
 
 async def _post(arguments: argparse.Namespace, current: Settings) -> str:
     """The id under which ingest took the SMS."""
-    item: dict[str, str] = {"from": arguments.sender, "to": "8103", "text": arguments.text}
-    if arguments.id:
-        item["id"] = arguments.id
+    sms_id = arguments.id or f"send-{uuid.uuid4()}"
+    item = {"id": sms_id, "from": arguments.sender, "to": "8103", "text": arguments.text}
     address = f"http://{current.host}:{current.ingest_port}/v1/sms"
     try:
         async with (

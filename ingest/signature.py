@@ -58,12 +58,12 @@ class Signatures:
             raise SignatureError("no aggregator is configured: unsigned posts are taken from loopback only")
         if not webhook_id or not timestamp or not signature:
             raise SignatureError("webhook-id, webhook-timestamp and webhook-signature are needed")
-        if len(webhook_id) > MAX_WEBHOOK_ID:
-            raise SignatureError(f"webhook-id: longer than {MAX_WEBHOOK_ID} characters")
+        if len(webhook_id) > MAX_WEBHOOK_ID or not webhook_id.isascii():
+            raise SignatureError(f"webhook-id: 1 to {MAX_WEBHOOK_ID} ASCII characters")
         if not timestamp.isascii() or not timestamp.isdigit() or abs(now_s - int(timestamp[:15])) > TOLERANCE_S:
             raise SignatureError("webhook-timestamp: not within five minutes of now")
         given = [_decoded(part[3:]) for part in signature.split()[:8] if part.startswith("v1,")]
-        signed = b"%b.%b.%b" % (webhook_id.encode("utf-8", "surrogateescape"), timestamp.encode(), body)
+        signed = b"%b.%b.%b" % (webhook_id.encode(), timestamp.encode(), body)
         for name, secret in self._secrets:
             expected = hmac.digest(secret, signed, hashlib.sha256)
             if any(hmac.compare_digest(expected, one) for one in given):

@@ -5,6 +5,7 @@ All keys of one partition carry its hash tag, so that one atomic call may touch 
 
 import binascii
 from functools import cache
+from itertools import product
 from typing import Final, Literal
 
 import msgspec
@@ -62,15 +63,29 @@ def tags(partitions: int) -> tuple[str, ...]:
 
     So partitions fall evenly over any number of shards that split the slots in contiguous ranges.
     """
-    letters = "abcdefghijklmnopqrstuvwxyz"
-    suffixes = [*letters, *(a + b for a in letters for b in letters)]
     width = len(str(partitions - 1))
+    near = SLOTS // (8 * partitions)
 
-    def nearest(index: int) -> str:
+    def tag(index: int) -> str:
+        number = f"{index:0{width}d}"
+        start = binascii.crc_hqx(number.encode(), 0)
         middle = (2 * index + 1) * SLOTS // (2 * partitions)
-        return min((f"{index:0{width}d}{s}" for s in suffixes), key=lambda tag: abs(slot(tag) - middle))
 
-    return tuple(nearest(index) for index in range(partitions))
+        def distance(suffix: bytes) -> int:
+            return abs(binascii.crc_hqx(suffix, start) % SLOTS - middle)
+
+        suffix = min(_suffixes(1) + _suffixes(2), key=distance)
+        if distance(suffix) > near:
+            suffix = next((s for s in _suffixes(3) if distance(s) <= near), suffix)
+        return number + suffix.decode()
+
+    return tuple(tag(index) for index in range(partitions))
+
+
+@cache
+def _suffixes(length: int) -> list[bytes]:
+    """All words of so many letters."""
+    return ["".join(word).encode() for word in product("abcdefghijklmnopqrstuvwxyz", repeat=length)]
 
 
 class PartitionKeys(msgspec.Struct, frozen=True):

@@ -36,7 +36,8 @@ def day_number(name: str) -> int:
 def day_start_ms(day: int) -> int:
     """The instant at which a Baku day begins."""
     midnight_utc = day * DAY_MS
-    return midnight_utc - _offset_ms(midnight_utc // HOUR_MS)
+    nearly = midnight_utc - _offset_ms(midnight_utc // HOUR_MS)
+    return midnight_utc - _offset_ms(nearly // HOUR_MS)  # the clocks may change between the two midnights
 
 
 def rfc3339(at_ms: int) -> str:

@@ -12,7 +12,7 @@ LENGTH: Final = 10
 MAX_PARTITIONS: Final = 1024
 
 _PAIRS: Final = [a + b for a in ALPHABET for b in ALPHABET]
-_VALUE: Final = {letter: value for value, letter in enumerate(ALPHABET)}
+_VALUE: Final = {letter: value for value, pair in enumerate(ALPHABET) for letter in (pair, pair.lower())}
 
 
 def encode(partition: int, owner: bytes, digest: bytes) -> str:
@@ -26,7 +26,7 @@ def encode(partition: int, owner: bytes, digest: bytes) -> str:
 
 def decode(code: str) -> tuple[int, bytes, int] | None:
     """(partition, field, digest byte) of a code as people type it, or None where it cannot be one."""
-    letters = [_VALUE.get(letter) for letter in code.upper() if letter not in " -"]
+    letters = [_VALUE.get(letter) for letter in code if letter not in " -"]
     if len(letters) != LENGTH:
         return None
     bits = 0

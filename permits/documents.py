@@ -136,7 +136,7 @@ def tail(document: str) -> str:
     return document[-4:]
 
 
-class Series(msgspec.Struct, frozen=True):
+class Series(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One kind of document: its name for people, its prefix, and how many digits may follow."""
 
     name: str
@@ -144,7 +144,7 @@ class Series(msgspec.Struct, frozen=True):
     digits: tuple[int, ...]
 
 
-class SeriesTable(msgspec.Struct, frozen=True):
+class SeriesTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The series that count at a time; a TOML table in the policy."""
 
     series: tuple[Series, ...]

@@ -31,6 +31,17 @@ class InboundSms(msgspec.Struct, frozen=True, gc=False):
     """No id was given: the SMS is known by source, sender and text, within 120 s."""
 
 
+class ReplyHead(msgspec.Struct, frozen=True, gc=False):
+    """The part of a reply that is known before the decision: its first fields, in the order of `Reply`."""
+
+    id: str
+    to: str
+    in_reply_to: str
+    lang: Lang
+    purpose: int | None
+    document_tail: str | None
+
+
 class Reply(msgspec.Struct, frozen=True, gc=False):
     """One answer as it stands on the reply stream. Times are RFC 3339 in UTC."""
 

@@ -23,6 +23,8 @@ from runtime.settings import Settings
 from runtime.telemetry import Log, start_logging
 
 HOUSEKEEPING_S: Final = 60.0
+BATCHES_AT_ONCE: Final = 4
+"""Batches of one worker under way: enough that the store never waits, few enough that none waits long for its sync."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -56,6 +58,8 @@ async def serve(stop: asyncio.Event) -> int:
         except (RedisError, OSError) as error:
             raise StartupError(f"store {url}: {error}") from None
 
+        turns = asyncio.Semaphore(BATCHES_AT_ONCE)
+
         def new_lane(lease: Lease) -> DecideLane:
             preparer = Preparer(index=lease.index, keys=lease.keys, route=route, policy=policy, script=current.script)
             return DecideLane(
@@ -63,6 +67,7 @@ async def serve(stop: asyncio.Event) -> int:
                 preparer=preparer,
                 wire=Wire(url),
                 partitions=partitions,
+                turns=turns,
                 batch=current.batch,
                 wall_ms=lambda: time.time_ns() // 1_000_000,
             )

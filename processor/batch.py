@@ -15,7 +15,7 @@ from lua.records import static_struct, timing
 from permits import codes
 from permits.calendar import DAY_MS, day_name, day_start_ms, local_day, rfc3339
 from permits.documents import tail
-from permits.messages import ENCODER, AuditBatch, AuditRow, DeadLetter, Lang
+from permits.messages import ENCODER, AuditBatch, AuditRow, DeadLetter, Lang, ReplyHead
 from permits.outcomes import DEAD, MOVED, REFUSALS, Reason
 from permits.partition import Route
 from permits.policy import Policy, Purpose, Regime
@@ -31,7 +31,6 @@ COUNTS_DAYS: Final = 8
 EXPIRY_STAGGER_S: Final = 20
 """Records of one day expire partition by partition, not all at midnight."""
 NO_TAIL: Final = b"    "
-_json = msgspec.json.encode
 
 
 class Prepared(msgspec.Struct, frozen=True):
@@ -122,15 +121,14 @@ class _Draft:
         sms, reading = asked.sms, asked.reading
         regime = self._policy.at(asked.asked_ms)
         reason = self._policy.refuses(regime, reading)
-        purpose = None if reading.purpose is None else regime.purpose(reading.purpose)
+        purpose = regime.purpose(reading.purpose)
         code = 0 if purpose is None else purpose.code
         digest = self._route.identity(sms.source, sms.sender, sms.id, sms.text, by_text=sms.by_text)
         document_tail = None if reading.document is None else tail(reading.document)
-        self._texts.append(
-            f'{{"id":"{self._tag}-{entry_id.decode()}","to":{_json(sms.sender).decode()},'
-            f'"in_reply_to":{_json(sms.id).decode()},"lang":"{reading.lang}","purpose":{reading.purpose or "null"},'
-            f'"document_tail":{"null" if document_tail is None else _json(document_tail).decode()},'
-        )
+        name = entry_id.decode()
+        head = ReplyHead(f"{self._tag}-{name}", sms.sender, sms.id, reading.lang, reading.purpose, document_tail)
+        # The object stays open: the outcome's fields follow.
+        self._texts.append(ENCODER.encode(head)[:-1] + b",")
         minutes = rule = 0
         if reason is None and purpose is not None and document_tail is not None:
             letter = ASK
@@ -162,7 +160,7 @@ class _Draft:
         )
         self._rows.append(
             AuditRow(
-                entry_id.decode(),
+                name,
                 sms.id,
                 sms.source,
                 code,

@@ -29,6 +29,10 @@ BLOCK_MS: Final = 1000
 ANSWER_S: Final = 5.0
 PAUSE_S: Final = (0.05, 2.0)
 """First and longest pause after a fault of the store."""
+CONDITIONS: Final = frozenset(
+    "LOADING READONLY MASTERDOWN CLUSTERDOWN TRYAGAIN MOVED ASK OOM MISCONF BUSY NOREPLICAS NOPERM UNBLOCKED".split()
+)
+"""Error codes that tell of the store's state and not of the entries: they are waited out."""
 
 
 class DecideLane:
@@ -41,6 +45,7 @@ class DecideLane:
         preparer: Preparer,
         wire: Wire,
         partitions: Sequence[PartitionKeys],
+        turns: asyncio.Semaphore,
         batch: int,
         wall_ms: Callable[[], int],
     ) -> None:
@@ -49,6 +54,7 @@ class DecideLane:
         self._preparer = preparer
         self._wire = wire
         self._partitions = partitions
+        self._turns = turns
         self._most = batch
         self._limit = batch
         self._wall_ms = wall_ms
@@ -69,7 +75,6 @@ class DecideLane:
             while not self._stopping:
                 try:
                     entries = await self._step(entries)
-                    self._pause_s = PAUSE_S[0]
                 except _LostError:
                     return
                 except STORE_ERRORS as error:
@@ -82,8 +87,19 @@ class DecideLane:
     async def _step(self, entries: list[Entry]) -> list[Entry]:
         """One batch decided, or a wait for one; the next batch."""
         if not entries:
+            waited = not self._from_head
             (reply,) = await self._wire.call(self._next(block=True), timeout_s=BLOCK_MS / 1000 + ANSWER_S)
-            return self._entries(reply)
+            entries = self._entries(reply)
+            if waited and not entries:
+                # A lane that lost the partition may have been handed entries of ours: they stand at the head.
+                self._from_head = True
+                self._pause_s = PAUSE_S[0]
+            return entries
+        async with self._turns:
+            return await self._decide(entries)
+
+    async def _decide(self, entries: list[Entry]) -> list[Entry]:
+        """One batch decided; the next batch."""
         began = time.perf_counter()
         prepared = self._preparer.prepare(entries, epoch=self._lease.epoch, now_ms=self._wall_ms(), unfit=self._unfit)
         if prepared.moves:
@@ -107,7 +123,7 @@ class DecideLane:
             self._from_head = True
             LANE_RESTARTS.labels("gap").inc()
             return []
-        self._limit, self._unfit = self._most, None
+        self._limit, self._unfit, self._pause_s = self._most, None, PAUSE_S[0]
         return self._entries(following)
 
     def _next(self, *, block: bool) -> Command:
@@ -147,20 +163,21 @@ class DecideLane:
     async def _mend(self, error: ResponseError, size: int) -> list[Entry]:
         """After an error reply: make what is missing; of a batch that cannot be decided, find the entry."""
         text = str(error)
+        code = error.status_code or text.split(" ", 1)[0]  # the client cuts the codes that it knows off the text
         if "NOGROUP" in text:
             await self._try("XGROUP", "CREATE", self._keys.inbound, INBOUND_GROUP, "0", "MKSTREAM")
         elif "Function not found" in text:
             await self._try("FUNCTION", "LOAD", library.source())
-        elif text.startswith(
-            ("LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "OOM", "MISCONF", "BUSY", "UNBLOCKED")
-        ):
-            return await self._recover(text.split(" ", 1)[0])
+        elif code in CONDITIONS:
+            return await self._recover(code)
         elif size > 1:
             self._log.error("batch refused by the store, trying half of it", cause=error, size=size)
-            self._limit = size // 2
+            self._from_head, self._limit = True, size // 2
+            return []
         elif size == 1 and self._unfit is None:
             self._log.error("entry refused by the store, making a dead letter of it", cause=error)
-            self._limit, self._unfit = 1, f"the store refused its decision: {text[:200]}"
+            self._from_head, self._limit, self._unfit = True, 1, f"the store refused its decision: {text[:200]}"
+            return []
         else:
             self._log.error("the store refuses to decide", cause=error, partition=self._lease.index)
             self._limit, self._unfit = self._most, None

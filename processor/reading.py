@@ -45,7 +45,7 @@ def read_entry(payload: bytes | None, route: Route, now_ms: int) -> Asked:
         raise UnreadableError("no field m")
     try:
         sms = INBOUND_DECODER.decode(payload)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UnreadableError(f"not an inbound SMS: {error}") from None
     reading = read(sms.text)
     partition, owner = route.owner(reading.document, sms.sender)
@@ -53,6 +53,7 @@ def read_entry(payload: bytes | None, route: Route, now_ms: int) -> Asked:
     received_ms = sms.received_ms
     if received_ms is None or not -EARLIEST_RECEIPT_MS <= received_ms - arrived_ms <= LATEST_RECEIPT_MS:
         received_ms = arrived_ms
+    arrival_day = local_day(arrived_ms)
     return Asked(
         payload=payload,
         sms=sms,
@@ -61,6 +62,6 @@ def read_entry(payload: bytes | None, route: Route, now_ms: int) -> Asked:
         owner=owner,
         asked_ms=received_ms,
         arrived_ms=arrived_ms,
-        asked_day=local_day(received_ms),
-        arrival_day=local_day(arrived_ms),
+        asked_day=arrival_day if received_ms == arrived_ms else local_day(received_ms),
+        arrival_day=arrival_day,
     )

@@ -30,11 +30,11 @@ class Client(Store, Protocol):
         ...
 
 
-def _pool(url: str) -> ConnectionPool:
+def _pool(url: str, timeout_s: float | None) -> ConnectionPool:
     return ConnectionPool.from_url(  # pyright: ignore[reportUnknownMemberType]
         url,
         retry=Retry(NoBackoff(), 0),
-        socket_timeout=TIMEOUT_S,
+        socket_timeout=timeout_s,
         socket_connect_timeout=TIMEOUT_S,
         protocol=2,
         health_check_interval=0,
@@ -43,14 +43,15 @@ def _pool(url: str) -> ConnectionPool:
 
 def connect(url: str) -> Client:
     """A client that never retries by itself; nothing is sent before the first command."""
-    return Redis.from_pool(_pool(url))
+    return Redis.from_pool(_pool(url, TIMEOUT_S))
 
 
 class Wire:
     """One connection of its own: commands go out in one write, their replies come back raw and in order."""
 
     def __init__(self, url: str) -> None:
-        self._pool = _pool(url)
+        # No time limit of redis-py's own: its wait_for can swallow a cancellation on Python 3.11.
+        self._pool = _pool(url, None)
         self._connection: Any = None
 
     async def call(self, *commands: Command | Sequence[Any], timeout_s: float = TIMEOUT_S) -> list[Any]:

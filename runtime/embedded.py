@@ -103,7 +103,6 @@ class EmbeddedStore:
             "maxmemory": f"{self._memory_mb}mb",
             "maxmemory-policy": "noeviction",
             "lazyfree-lazy-expire": "yes",
-            "stream-node-max-bytes": "16384",
             "logfile": str(self._folder / "server.log"),
         }
         return [str(binary), *(word for name, value in options.items() for word in (f"--{name}", value))]

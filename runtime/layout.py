@@ -58,9 +58,11 @@ async def settle(store: Store, route: Route) -> list[keys.PartitionKeys]:
     """The keys of every partition; StartupError where the store was made for another layout."""
     tags = keys.tags(route.partitions)
     ours = Layout(partitions=route.partitions, tags=tags, route=ROUTE_VERSION, routing_key=route.fingerprint)
-    await store.execute_command("SET", keys.LAYOUT, msgspec.json.encode(ours), "NX")
-    raw: bytes = await store.execute_command("GET", keys.LAYOUT)
-    stored = msgspec.json.decode(raw, type=Layout)
+    raw: bytes | None = await store.execute_command("GET", keys.LAYOUT)
+    if raw is None:  # a full store refuses a SET, and must not keep a role from starting
+        await store.execute_command("SET", keys.LAYOUT, msgspec.json.encode(ours), "NX")
+        raw = await store.execute_command("GET", keys.LAYOUT)
+    stored = msgspec.json.decode(raw or b"", type=Layout)
     if stored.partitions != ours.partitions:
         raise StartupError(
             f"the store has {stored.partitions} partitions, the settings say {ours.partitions}: "

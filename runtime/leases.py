@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 
 from lua import calls
 from lua.keys import PartitionKeys, Role, members
+from lua.library import LibraryDiffersError, ensure_loaded
 from runtime.connection import Wire
 from runtime.telemetry import LANES, Log
 
@@ -107,12 +108,22 @@ class Leases:
                 await self._take(share - len(self._held))
         except (RedisError, OSError) as error:
             self._log.warning("leases not renewed", error=type(error).__name__)
+            if "Function not found" in str(error):
+                await self._load_functions()
         LANES.labels(self._role).set(len(self._held))
+
+    async def _load_functions(self) -> None:
+        """The library again, after somebody flushed the store's functions: without it no lease can be renewed."""
+        try:
+            await ensure_loaded(self._wire)
+        except (RedisError, OSError, LibraryDiffersError) as error:
+            self._log.warning("functions not loaded", error=type(error).__name__)
 
     async def _renew(self) -> None:
         held = list(self._held)
         asked = time.monotonic()
         epochs = await self._ask(held)
+        lost: list[int] = []
         for index, epoch in zip(held, epochs, strict=True):
             lease, _, task = self._held[index]
             if epoch == lease.epoch and not task.done():
@@ -120,7 +131,8 @@ class Leases:
                 continue
             if task.done() and not task.cancelled() and task.exception() is not None:
                 self._log.error("lane failed", cause=task.exception(), partition=index)
-            await self._give_back([index])
+            lost.append(index)
+        await self._give_back(lost)
 
     async def _take(self, wanted: int) -> None:
         free = [index for index in range(len(self._partitions)) if index not in self._held]

@@ -50,7 +50,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = 0.8
     store_memory_mb: Annotated[int, Meta(ge=64, description="maxmemory of the embedded store")] = 4096
     batch: Annotated[int, Meta(ge=1, le=512, description="SMS decided in one call")] = 512
-    lease_ms: Annotated[int, Meta(ge=500, description="how long a silent process keeps its partitions")] = 5000
+    lease_ms: Annotated[int, Meta(ge=2000, description="how long a silent process keeps its partitions")] = 5000
     operator: Annotated[Literal["console", "http"], Meta(description="where replies go")] = "console"
     operator_url: Annotated[str, Meta(description="the http operator's address")] = ""
     operator_rate: Annotated[float, Meta(gt=0, description="replies a second the operator takes at most")] = 100_000.0

@@ -3,15 +3,17 @@
 from struct import Struct
 from typing import Final
 
-from permits.calendar import DAY_MS
+from permits.calendar import DAY_MS, rfc3339
 from permits.decision import DEDUP_DAYS
 from permits.outcomes import MOVED
 from processor.verification.finding import EXAMPLES, Finding, Findings
 from processor.verification.journal import BUCKETS, Buckets, Journal
 from processor.verification.trail import DECIDED, AuditEntry, Partition
 
-_PLACE: Final = Struct("<qIHQQ")
-"""Hash of the SMS, hash of its owner, partition, inbound entry id."""
+_PLACE: Final = Struct("<q12sIIH")
+"""Hash of the SMS's id, digest, hash of the owner, arrival in s, partition."""
+
+DAY_S: Final = DAY_MS // 1000
 
 
 class Loss:
@@ -72,19 +74,24 @@ class OnePlace:
         buckets, pack, number = self._buckets, _PLACE.pack, partition.number
         for row, letter in zip(entry.batch.rows, entry.letters, strict=True):
             if letter in DECIDED:
-                sms = hash((row.sms_id, row.digest))
-                ms, _, sequence = row.entry_id.partition("-")
-                buckets[sms % BUCKETS] += pack(sms, hash(row.owner) & 0xFFFFFFFF, number, int(ms), int(sequence))
+                sms = hash(row.sms_id)
+                owner, arrived_s = hash(row.owner) & 0xFFFFFFFF, row.arrived_ms // 1000 & 0xFFFFFFFF
+                buckets[sms % BUCKETS] += pack(sms, row.digest.encode(), owner, arrived_s, number)
 
     def findings(self) -> list[Finding]:
         """Compare, one bucket at a time."""
         for bucket in self._buckets:
-            first: dict[int, tuple[int, int, int, int]] = {}
-            for sms, owner, number, ms, sequence in _PLACE.iter_unpack(bucket):
-                self._findings.checked += 1
-                was = first.setdefault(sms, (owner, number, ms, sequence))
-                if was[:2] != (owner, number) and abs(was[2] - ms) <= DEDUP_DAYS * DAY_MS:
-                    self._findings.violation(
-                        f"partition {was[1]}, entry {was[2]}-{was[3]}, and partition {number}, entry {ms}-{sequence}"
-                    )
+            self._findings.checked += len(bucket) // _PLACE.size
+            if len({place[:2] for place in _PLACE.iter_unpack(bucket)}) * _PLACE.size < len(bucket):
+                self._compare(bucket)
         return [self._findings.finding()]
+
+    def _compare(self, bucket: bytearray) -> None:
+        first: dict[tuple[int, bytes], tuple[int, int, int]] = {}
+        for sms, digest, owner, arrived_s, number in _PLACE.iter_unpack(bucket):
+            was = first.setdefault((sms, digest), (owner, arrived_s, number))
+            if (was[0], was[2]) != (owner, number) and abs(was[1] - arrived_s) <= DEDUP_DAYS * DAY_S:
+                self._findings.violation(
+                    f"digest {digest.decode()}, arrived {rfc3339(arrived_s * 1000)}: decided in partition {was[2]} "
+                    f"and, under {'the same' if was[0] == owner else 'another'} owner, in partition {number}"
+                )

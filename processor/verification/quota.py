@@ -19,16 +19,19 @@ class RulesInForce:
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
+        self._only = policy.regimes[0] if len(policy.regimes) == 1 else None
         self._known: dict[tuple[int, int], tuple[Rule, ...] | None] = {}
         rules = [rule for regime in policy.regimes for purpose in regime.purposes for rule in purpose.rules]
         self.letters: frozenset[str] = frozenset(
             (APPROVED, REFUSALS["quota"], *(REFUSALS[rule.reason] for rule in rules))
         )
         """What the rules can answer; every other decision comes from the form."""
+        self.first_is_free = all(rule.limit > 0 for rule in rules)
+        """With nothing on record no rule refuses."""
 
     def of(self, asked_ms: int, purpose: int) -> tuple[Rule, ...] | None:
         """The rules of a purpose at a moment; None where it had no such purpose."""
-        regime = self._policy.at(asked_ms)
+        regime = self._only or self._policy.at(asked_ms)
         key = (id(regime), purpose)
         if key not in self._known:
             named = regime.purpose(purpose)

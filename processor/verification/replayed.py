@@ -1,12 +1,17 @@
 """I7: the plain model, replaying the trail, decides alike; and the stored permits are the trail's."""
 
-from lua.records import entries
+from typing import Final
+
+from lua.records import ENTRY_BYTES, entries
 from permits.calendar import day_name, local_day
 from permits.decision import Model, Request
+from permits.messages import AuditRow
 from permits.outcomes import APPROVED, DEAD, MOVED
 from processor.verification.finding import Finding, Findings
 from processor.verification.quota import RulesInForce
 from processor.verification.trail import DECIDED, AuditEntry, Partition
+
+_APPROVED: Final = APPROVED.encode()
 
 
 class Letters:
@@ -16,40 +21,58 @@ class Letters:
         self._rules = rules
         self._findings = Findings("I7", "letters", "the plain model, replaying the trail, decides alike")
         self._model = Model()
+        self._first: dict[str, tuple[AuditRow, str, bool] | None] = {}
 
     def begin(self) -> None:
         """Another partition: other owners."""
         self._model = Model()
+        self._first = {}
 
     def feed(self, partition: Partition, entry: AuditEntry) -> None:
-        """Replay one batch; before the trail has settled the model only takes note."""
+        """Replay one batch; before the trail has settled the model only takes note.
+
+        Most owners have one row: with nothing on record its outcome is plain, so the model sees it only once a
+        second one comes.
+        """
         settled = entry.batch.decided_ms >= partition.settled_from_ms
-        by_rules, rules_of, decide = self._rules.letters, self._rules.of, self._model.decide
+        by_rules, first, free = self._rules.letters, self._first, self._rules.first_is_free
         for row, letter in zip(entry.batch.rows, entry.letters, strict=True):
             if letter in (MOVED, DEAD) or not (settled or letter in DECIDED):
                 continue
             given = letter in DECIDED and (letter not in by_rules or not settled)
-            replayed = decide(
-                Request(
-                    owner=row.owner,
-                    identity=row.digest,
-                    purpose=row.purpose,
-                    asked_ms=row.asked_ms,
-                    arrived_ms=row.arrived_ms,
-                    refused=letter if given else None,
-                    rules=() if given else rules_of(row.asked_ms, row.purpose) or (),
-                    by_text=row.by_text,
-                )
-            )
-            if not settled:
+            if settled:
+                self._findings.checked += 1
+            else:
                 self._findings.left_out += 1
-                continue
-            self._findings.checked += 1
-            if replayed != letter:
+            if row.owner not in first:
+                if given or (letter == APPROVED and free):
+                    first[row.owner] = (row, letter, given)
+                    continue
+                first[row.owner] = None
+            earlier = first[row.owner]
+            if earlier is not None:
+                first[row.owner] = None
+                self._replay(earlier[0], earlier[1], given=earlier[2])
+            replayed = self._replay(row, letter, given=given)
+            if settled and replayed != letter:
                 self._findings.violation(
                     f"partition {partition.number}, entry {row.entry_id}, sms {row.sms_id!r}, owner {row.owner}: "
                     f"the trail says {letter}, the model {replayed}"
                 )
+
+    def _replay(self, row: AuditRow, letter: str, *, given: bool) -> str:
+        return self._model.decide(
+            Request(
+                owner=row.owner,
+                identity=row.digest,
+                purpose=row.purpose,
+                asked_ms=row.asked_ms,
+                arrived_ms=row.arrived_ms,
+                refused=letter if given else None,
+                rules=() if given else self._rules.of(row.asked_ms, row.purpose) or (),
+                by_text=row.by_text,
+            )
+        )
 
     def not_checked(self, why: str) -> None:
         """The trail was decided under other rules."""
@@ -80,6 +103,8 @@ class Permits:
 
     def record(self, partition: Partition, day: int, field: bytes, value: bytes) -> None:
         """Judge one record; each of its permits takes its approval off the list."""
+        if len(value) % ENTRY_BYTES == 0 and _APPROVED not in value[ENTRY_BYTES - 1 :: ENTRY_BYTES]:
+            return  # most records hold refusals alone
         given = self._given.get(day, set())
         try:
             stored = entries(value)

@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from lua import calls, records
-from lua.calls import ASK, Batch, DecideReply
+from lua.calls import ASK, Batch, Decided, DecideReply
 from lua.keys import PartitionKeys, partition_keys
 from lua.store import Store
 from permits.calendar import DAY_MS, day_name, day_number, day_start_ms, local_day
@@ -209,10 +209,15 @@ class Partition:
         )
         return calls.decide_reply(await (store or self.store).execute_command(*command))
 
+    async def decided(self, batch: Batch) -> Decided:
+        """Decide a batch that is ours to decide."""
+        reply = await self.call(batch)
+        assert isinstance(reply, Decided), reply
+        return reply
+
     async def decide(self, *asks: Ask, decided_ms: int = DECIDED_MS) -> str:
         """Append SMS and decide them in one batch: their outcome letters."""
-        reply = await self.call(self.batch(await self.push(*asks), decided_ms=decided_ms))
-        assert isinstance(reply, calls.Decided), reply
+        reply = await self.decided(self.batch(await self.push(*asks), decided_ms=decided_ms))
         assert reply.removed == len(asks)
         return reply.letters
 

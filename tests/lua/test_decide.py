@@ -27,9 +27,9 @@ async def test_an_approval_is_recorded_answered_audited_and_counted(partition: P
     ask = Ask(id="agg-1")
     [(entry_id, _)] = pushed = await partition.push(ask)
     batch = partition.batch(pushed)
-    reply = await partition.call(batch)
+    reply = await partition.decided(batch)
 
-    assert (reply.letters, reply.ids_reused, reply.removed) == ("a", 0, 1)  # type: ignore[union-attr]
+    assert (reply.letters, reply.ids_reused, reply.removed) == ("a", 0, 1)
     assert await partition.record(ask) == [
         RecordEntry(
             tag=ask.owner[4:],
@@ -90,9 +90,9 @@ async def test_each_reply_of_a_mixed_batch_has_its_own_words_in_stream_order(par
         Ask(id="6", owner=other, tail="4321"),
     ]
     pushed = await partition.push(*asks)
-    reply = await partition.call(partition.batch(pushed))
+    reply = await partition.decided(partition.batch(pushed))
 
-    assert reply.letters == "amXMDaq"  # type: ignore[union-attr]
+    assert reply.letters == "amXMDaq"
     ids = [entry_id for entry_id, _ in pushed]
     assert await partition.replies() == [
         reply_start("t", ids[0]) + '"approved"}',

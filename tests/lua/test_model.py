@@ -5,6 +5,7 @@ from collections.abc import Callable
 from itertools import count
 from typing import Final
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -135,10 +136,7 @@ def numbers(draw: st.DataObject) -> Callable[[int], int]:
     return lambda below: draw.draw(st.integers(0, below - 1))
 
 
-CAPS: Final = st.sampled_from([250, 250, 6])
-
-
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(batches=BATCHES, data=st.data())
 async def test_the_real_function_agrees_with_the_model(
     redis: Store, batches: list[list[Ask]], data: st.DataObject
@@ -156,8 +154,6 @@ async def test_on_the_fake_server_too(fake: Store, batches: list[list[Ask]], dat
 @given(batches=BATCHES, data=st.data(), who=st.sampled_from(OWNERS))
 async def test_full_records_agree_too(redis: Store, batches: list[list[Ask]], data: st.DataObject, who: bytes) -> None:
     """With one owner: two that share a field share its room, of which the model knows nothing."""
-    import msgspec
-
     alone = [[msgspec.structs.replace(ask, owner=who) for ask in batch] for batch in batches]
     await agree(redis, alone, numbers(data), 4)
 
@@ -180,4 +176,4 @@ async def test_a_long_day_in_batches_of_any_size(redis: Store, size: int) -> Non
         )
         for i in range(2048)
     ]
-    await agree(redis, [every[at : at + size] for at in range(0, len(every), size)], lambda _: 1, 250)
+    await agree(redis, [every[at : at + size] for at in range(0, len(every), size)], lambda _: 0, 250)

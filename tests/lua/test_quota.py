@@ -94,4 +94,4 @@ async def test_one_quota_day_is_one_whatever_the_days_of_arrival(partition: Part
     next_day = Ask(id="3", asked_ms=NOON_MS + DAY_MS, arrived_ms=NOON_MS + DAY_MS)
     assert await partition.decide(first) == "a"
     assert await partition.decide(second, next_day) == "qa"
-    assert [e.days_to_arrival for e in await partition.record(first)][0] == held
+    assert (await partition.record(first))[0].days_to_arrival == held

@@ -104,6 +104,15 @@ def test_each_claim_is_held_to_its_rule(changes: dict[str, Any], is_refused: boo
     assert refused(signed(claims(**changes))) is is_refused
 
 
+def test_a_token_that_was_taken_once_still_expires() -> None:
+    clock = [NOW_MS]
+    verify = dev_issuer.verifier(KEY, lambda: clock[0])
+    bearer = signed(claims())
+    assert [refused(bearer, verify), refused(bearer, verify)] == [False, False]
+    clock[0] += 90_000
+    assert refused(bearer, verify)
+
+
 def test_a_token_without_scope_allows_nothing() -> None:
     assert VERIFY(signed(claims(scope=None))).scopes == frozenset()
 
@@ -176,6 +185,18 @@ def test_processes_that_start_together_agree_on_one_key(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         keys = list(pool.map(dev_issuer.key_pair, [settings] * 32))
     assert len({key.thumbprint() for key in keys}) == 1
+    assert len(list((tmp_path / "keys").iterdir())) == 1
+
+
+def test_a_key_that_another_process_made_meanwhile_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings(data_dir=str(tmp_path))
+    first = dev_issuer.key_pair(settings)
+
+    def not_there_yet(_: Path) -> bool:
+        return False
+
+    monkeypatch.setattr(Path, "exists", not_there_yet)
+    assert dev_issuer.key_pair(settings).thumbprint() == first.thumbprint()
     assert len(list((tmp_path / "keys").iterdir())) == 1
 
 

@@ -1,0 +1,81 @@
+"""The frozen route: who owns an SMS, where it is decided, and what makes it the same SMS."""
+
+from collections import Counter
+
+import pytest
+
+from permits.partition import OWNER_BYTES, Route
+
+KEY = b"0123456789abcdef"
+ROUTE = Route(key=KEY, partitions=64)
+
+
+def test_the_route_is_frozen() -> None:
+    assert ROUTE.of_document("AZE1111111") == (27, bytes.fromhex("29b7dfa97ef5ad5b"))
+    assert ROUTE.of_sender("+994501234567") == (57, bytes.fromhex("d993734d9fc3f724"))
+    assert ROUTE.identity("dev", "+994501234567", "agg-42", "2 AZE 1111111", by_text=False).hex() == "7455469a0183"
+    assert ROUTE.fingerprint == "5a8c7fb812479728"
+
+
+def test_the_owner_key_does_not_depend_on_the_number_of_partitions() -> None:
+    assert Route(key=KEY, partitions=3).of_document("AZE1111111")[1] == ROUTE.of_document("AZE1111111")[1]
+
+
+def test_another_key_is_another_route() -> None:
+    other = Route(key=KEY[::-1], partitions=64)
+    assert other.of_document("AZE1111111")[1] != ROUTE.of_document("AZE1111111")[1]
+    assert other.fingerprint != ROUTE.fingerprint
+
+
+def test_a_document_and_a_sender_with_the_same_letters_are_two_owners() -> None:
+    assert ROUTE.of_document("AZE1111111") != ROUTE.of_sender("AZE1111111")
+
+
+def test_documents_fall_evenly_over_partitions() -> None:
+    share = Counter(ROUTE.of_document(f"AZE{i:08d}")[0] for i in range(64_000))
+    assert set(share) == set(range(64))
+    assert 850 < min(share.values()) <= max(share.values()) < 1150
+
+
+def test_an_owner_key_has_eight_bytes() -> None:
+    assert len(ROUTE.of_document("AZE1111111")[1]) == len(ROUTE.of_sender("+994501234567")[1]) == OWNER_BYTES
+
+
+@pytest.mark.parametrize("size", [0, 15, 65])
+def test_a_key_too_short_or_too_long_is_refused(size: int) -> None:
+    with pytest.raises(ValueError, match="16 to 64 bytes"):
+        Route(key=b"x" * size, partitions=64)
+
+
+def identity(
+    source: str = "dev", sender: str = "+1", sms_id: str = "7", text: str = "t", by_text: bool = False
+) -> bytes:
+    """Of an SMS that differs in what is named."""
+    return ROUTE.identity(source, sender, sms_id, text, by_text=by_text)
+
+
+def test_source_sender_and_id_each_make_another_sms() -> None:
+    plain = identity()
+    others = [identity(source="other"), identity(sender="+2"), identity(sms_id="8"), identity(by_text=True)]
+    assert len({plain[:4], *(other[:4] for other in others)}) == 5
+    assert all(other[4:] == plain[4:] for other in others)
+
+
+def test_the_same_id_with_another_text_agrees_in_the_first_four_bytes_only() -> None:
+    assert identity()[:4] == identity(text="u")[:4]
+    assert identity()[4:] != identity(text="u")[4:]
+
+
+def test_without_an_id_the_text_stands_in_its_place() -> None:
+    assert identity(sms_id="1", by_text=True) == identity(sms_id="2", by_text=True)
+    assert identity(by_text=True)[:4] != identity(text="u", by_text=True)[:4]
+    assert identity(sms_id="t", by_text=False)[:4] != identity(text="t", by_text=True)[:4]
+
+
+def test_parts_do_not_run_into_each_other() -> None:
+    assert identity(sender="+12", sms_id="3") != identity(sender="+1", sms_id="23")
+
+
+def test_lone_surrogates_are_hashed_like_any_letter() -> None:
+    assert identity(text="\ud800") != identity(text="\udfff")
+    assert ROUTE.of_sender("\ud800") != ROUTE.of_sender("\udfff")
