@@ -1,6 +1,7 @@
 """The HTTP door of a role: its port, and `/healthz`, `/readyz`, `/metrics` on each."""
 
 import errno
+import os
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -26,7 +27,7 @@ def new_app(*, readiness: Readiness, max_body_bytes: int = 1 << 20) -> web.Appli
         return web.Response(text="ok\n")
 
     async def readyz(_: web.Request) -> web.Response:
-        facts = await readiness()
+        facts = {**await readiness(), "pid": os.getpid()}
         return web.Response(
             body=msgspec.json.encode(facts), status=200 if facts["ready"] else 503, content_type="application/json"
         )

@@ -1,0 +1,251 @@
+"""A whole day as fast as it will go: `icaze day` through ingest, decided, sent to the sink, then verified.
+
+Runs `icaze up` with the http operator on free ports and an empty data folder, replays the day with a journal, waits
+until the last reply is out, and lets `icaze verify` look for violations. With `--kill-worker N` the worker is
+killed (-9) N times on the way; `up` starts it again.
+"""
+
+import argparse
+import json
+import os
+import platform
+import random
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import redis
+
+ROLES: Final = ("ingest", "process", "dispatch", "api")
+ICAZE: Final = (sys.executable, "-m", "icaze")
+START_S: Final = 60.0
+DRAIN_S: Final = 900.0
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Size and mix of the day."""
+    parser.add_argument("--messages", type=int, default=1_000_000)
+    parser.add_argument("--seed", type=int, default=8103)
+    parser.add_argument("--mix", choices=("launch", "steady", "rule-change"), default="launch")
+    parser.add_argument("--kill-worker", type=int, default=0, metavar="N", help="kill -9 the worker N times")
+    parser.add_argument("--folder", type=Path, help="where trace, journal, log and data go (default: a new one)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """0 where nothing was violated."""
+    folder: Path = arguments.folder or Path(tempfile.mkdtemp(prefix="icaze-day-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    report = _measure(arguments, folder)
+    if arguments.json:
+        print(json.dumps(report))
+    else:
+        print(json.dumps(report, indent=2))
+        print(f"trace, journal and logs: {folder}")
+    return 0 if report["figures"]["violations"] == 0 else 1
+
+
+def _measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    trace = folder / f"{arguments.mix}-{arguments.messages}-{arguments.seed}.ndjson"
+    if not trace.exists():
+        day = [*ICAZE, "day", "--messages", arguments.messages, "--seed", arguments.seed, "--mix", arguments.mix]
+        subprocess.run([str(word) for word in (*day, "-o", trace)], check=True)
+    with _sink(folder) as sink, _up(folder, sink) as (doors, up):
+        store: Any = redis.Redis(unix_socket_path=doors["store"].removeprefix("unix://"))
+        idle = _used(store)
+        began = time.monotonic()
+        replay = subprocess.Popen(
+            [
+                *ICAZE,
+                "replay",
+                str(trace),
+                "--journal",
+                str(folder / "journal.ndjson"),
+                "--url",
+                doors["ingest"],
+                "--json",
+            ],
+            stdout=subprocess.PIPE,
+        )
+        killed = _kill_workers(arguments.kill_worker, doors["process"], replay)
+        acknowledged = json.loads(replay.communicate()[0])
+        pushed_s = time.monotonic() - began
+        _drained(store)
+        drained_s = time.monotonic() - began
+        memory = {role: _peak_mb(_pid(doors[role])) for role in ROLES}
+        memory["store"] = _peak_mb(int(store.info("server")["process_id"]))
+        audit = sum(store.memory_usage(key, samples=0) or 0 for key in store.scan_iter("audit:*"))
+        kept = _used(store) - idle
+        verified = _verify(folder, doors["store"])
+        up.send_signal(signal.SIGTERM)
+        stopped = up.wait(timeout=60)
+    count = arguments.messages
+    return {
+        "measurement": "national_day",
+        "conditions": {
+            "cpu": platform.processor() or platform.machine(),
+            "cores": os.cpu_count(),
+            "python": platform.python_version(),
+            "durability": "fsync",
+            "messages": count,
+            "mix": arguments.mix,
+            "seed": arguments.seed,
+            "workers_killed": killed,
+            "generator": "replay and sink on the same machine",
+        },
+        "figures": {
+            "acknowledged": acknowledged["accepted"],
+            "push_s": round(pushed_s, 1),
+            "last_reply_s": round(drained_s, 1),
+            "ingest_per_s": round(count / pushed_s),
+            "whole_path_per_s": round(count / drained_s),
+            "approved": verified["approved"],
+            "sent": verified["sent"],
+            "ambiguous": verified["ambiguous"],
+            "verify_s": verified["seconds"],
+            "violations": sum(check["violations"] for check in verified["checks"]),
+            "not_checked": sum(check["status"] == "not checked" for check in verified["checks"]),
+            "state_bytes": round((kept - audit) / count, 1),
+            "audit_bytes": round(audit / count, 1),
+            **{f"peak_mb_{role}": peak for role, peak in memory.items()},
+            "exit_code": stopped,
+        },
+    }
+
+
+@contextmanager
+def _sink(folder: Path) -> Generator[str, None, None]:
+    """The operator: its URL."""
+    log = folder / "sink.ndjson"
+    log.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "bench.sink", "--port", "0", "--log", str(log)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        port = process.stdout.readline().strip() if process.stdout else ""
+        yield f"http://127.0.0.1:{port}/"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@contextmanager
+def _up(folder: Path, operator_url: str) -> Generator[tuple[dict[str, str], "subprocess.Popen[str]"], None, None]:
+    """The system: the address of each door, and its process."""
+    (folder / "journal.ndjson").unlink(missing_ok=True)
+    data = tempfile.mkdtemp(prefix="data-", dir=folder)
+    environ = {
+        **os.environ,
+        "ICAZE_DATA_DIR": data,
+        "ICAZE_OPERATOR": "http",
+        "ICAZE_OPERATOR_URL": operator_url,
+        **{f"ICAZE_{role.upper()}_PORT": str(_free_port()) for role in ROLES},
+    }
+    with (folder / "up.log").open("w+") as log:
+        process = subprocess.Popen([*ICAZE, "up"], env=environ, stdout=log, stderr=log, text=True)
+        try:
+            yield _doors(folder / "up.log", process), process
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                process.wait(timeout=60)
+
+
+def _doors(log: Path, process: "subprocess.Popen[str]") -> dict[str, str]:
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline and process.poll() is None:
+        found = dict(re.findall(r"^(store|ingest|process|dispatch|api) +(\S+)$", log.read_text(), re.MULTILINE))
+        if len(found) == len(ROLES) + 1:
+            return found
+        time.sleep(0.1)
+    raise SystemExit(f"icaze up did not start: {log.read_text()}")
+
+
+def _kill_workers(times: int, door: str, replay: "subprocess.Popen[bytes]") -> int:
+    """Kill the worker at random moments while the replay runs; how often it struck. `up` keeps its port."""
+    pause = random.Random(times)
+    killed = 0
+    while killed < times and replay.poll() is None:
+        time.sleep(pause.uniform(3, 8))
+        try:
+            pid = _pid(door)
+        except OSError:
+            continue  # not up again yet
+        if replay.poll() is None:
+            os.kill(pid, signal.SIGKILL)
+            killed += 1
+    return killed
+
+
+def _drained(store: Any) -> None:
+    """Returns when every inbound and reply stream is empty."""
+    tags: list[str] = json.loads(store.get("layout") or b"{}")["tags"]
+    deadline = time.monotonic() + DRAIN_S
+    while time.monotonic() < deadline:
+        pipe = store.pipeline(transaction=False)
+        for tag in tags:
+            pipe.xlen(f"inbound:{{{tag}}}")
+            pipe.xlen(f"replies:{{{tag}}}")
+        if not any(pipe.execute()):
+            return
+        time.sleep(0.1)
+    raise SystemExit(f"not drained within {DRAIN_S:.0f} s")
+
+
+def _verify(folder: Path, store: str) -> dict[str, Any]:
+    said = subprocess.run(
+        [
+            *ICAZE,
+            "verify",
+            "--journal",
+            str(folder / "journal.ndjson"),
+            "--sink",
+            str(folder / "sink.ndjson"),
+            "--json",
+        ],
+        env={**os.environ, "ICAZE_REDIS_URL": store},
+        stdout=subprocess.PIPE,
+        check=False,
+    ).stdout
+    (folder / "verify.json").write_bytes(said)
+    return json.loads(said)
+
+
+def _free_port() -> int:
+    """A port that a killed role can open again."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _pid(door: str) -> int:
+    with urllib.request.urlopen(f"{door}/readyz", timeout=5) as answer:  # noqa: S310  # our own address
+        return int(json.load(answer)["pid"])
+
+
+def _peak_mb(pid: int) -> float:
+    """Peak resident memory of a process, MB (Linux; 0 elsewhere)."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0.0
+    found = re.search(r"VmHWM:\s+(\d+) kB", status)
+    return round(int(found[1]) / 1024, 1) if found else 0.0
+
+
+def _used(store: Any) -> int:
+    return int(store.info("memory")["used_memory"])
+
+
+if __name__ == "__main__":
+    _parser = argparse.ArgumentParser(prog="python -m bench.national_day", description=__doc__)
+    configure(_parser)
+    sys.exit(run(_parser.parse_args()))
