@@ -4,9 +4,10 @@ Nothing here retries a command: a repeated write is a second write. Who calls re
 """
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol, cast
 
+from hiredis import pack_command  # pyright: ignore[reportUnknownVariableType]
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -18,6 +19,7 @@ from lua.calls import Command
 from lua.store import Store
 
 TIMEOUT_S: Final = 5.0
+_pack: Callable[[tuple[Any, ...]], bytes] = cast("Any", pack_command)
 STORE_ERRORS: Final = (StoreConnectionError, StoreTimeoutError, OSError)
 """The store is away, or an answer was lost: the outcome of a write is unknown."""
 
@@ -66,7 +68,9 @@ class Wire:
                     self._connection = self._pool.make_connection()
                     await self._connection.connect()
                 connection = self._connection
-                await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+                # hiredis packs in C what redis-py's asyncio client packs in Python: a sixth of ingest's time.
+                packed = b"".join([_pack(tuple(command)) for command in commands])
+                await connection.send_packed_command([packed], check_health=False)
                 replies: list[Any] = []
                 for _ in commands:
                     try:
