@@ -5,11 +5,13 @@ Writes XACK on `replies:{p}` and `dead:{p}`; many partitions' settlements go in 
 
 import asyncio
 import time
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 from redis.exceptions import RedisError, ResponseError
 
-from dispatch.reply_lane import Outgoing, ReplyLane
+from dispatch.outgoing import Outgoing
+from dispatch.reply_lane import ReplyLane
 from lua import library
 from lua.calls import Command
 from lua.keys import DISPATCH_GROUP, PartitionKeys
@@ -20,6 +22,8 @@ from runtime.telemetry import GROUPS_DROPPED, REPLIES_DEAD, Log
 TRIM_EVERY_S: Final = 1.0
 SILENCE_MS: Final = 86_400_000
 """A reader that had something to do and did nothing for a day is dropped from the register."""
+REGISTER_EVERY_S: Final = 3600.0
+"""Our own group is never silent while a dispatcher runs, though the operator be away for a day."""
 RETRY_S: Final = 0.2
 
 
@@ -31,8 +35,9 @@ class Ledger:
         self._sent: dict[ReplyLane, list[bytes]] = {}
         self._dead: list[tuple[Outgoing, str]] = []
         self._awake = asyncio.Event()
-        self._to_trim: set[PartitionKeys] = set()
+        self._to_trim: dict[PartitionKeys, ReplyLane] = {}
         self._trimmed_at = 0.0
+        self._registered_at: dict[PartitionKeys, float] = {}
         self._log = Log("dispatch")
 
     def sent(self, outgoing: Outgoing) -> None:
@@ -45,11 +50,17 @@ class Ledger:
         self._dead.append((outgoing, reason))
         self._awake.set()
 
+    def taken_over(self, lane: ReplyLane) -> None:
+        """A partition is ours: what its former holder acknowledged and did not trim goes too."""
+        self._to_trim[lane.lease.keys] = lane
+
     async def run(self) -> None:
         """Write settlements as they come, for ever; what the store did not take is written again."""
         while True:
             try:
-                await asyncio.wait_for(self._awake.wait(), TRIM_EVERY_S)
+                # Not `wait_for`: Python 3.11's forgets a cancellation that meets the event, and a stop would hang.
+                async with asyncio.timeout(TRIM_EVERY_S):
+                    await self._awake.wait()
             except TimeoutError:
                 pass
             self._awake.clear()
@@ -62,70 +73,95 @@ class Ledger:
                 self._awake.set()
                 await asyncio.sleep(RETRY_S)
 
-    async def _write(self) -> None:
-        sent, self._sent = self._sent, {}
-        dead, self._dead = self._dead, []
-        if not sent and not dead:
-            return
-        # A dead letter comes before its acknowledgement: written twice at worst, never lost.
-        commands: list[Command] = [
-            ["XADD", outgoing.lane.lease.keys.dead, "*", "m", _letter(outgoing, reason)] for outgoing, reason in dead
-        ]
-        commands += [_ack(lane, entry_ids) for lane, entry_ids in sent.items()]
-        commands += [_ack(outgoing.lane, [outgoing.entry_id]) for outgoing, _ in dead]
+    async def finish(self) -> None:
+        """Write what is left, once, and close; what the store does not take is sent again, marked."""
         try:
-            replies = await self._wire.call(*commands)
-        except BaseException:
-            self._put_back(sent, dead)
-            raise
-        refused = next((reply for reply in replies if isinstance(reply, ResponseError)), None)
-        if refused is not None:
-            self._put_back(sent, dead)
-            raise refused
-        for lane, entry_ids in sent.items():
-            self._to_trim.add(lane.lease.keys)
-            for entry_id in entry_ids:
-                lane.settled(entry_id)
-        for outgoing, reason in dead:
-            self._to_trim.add(outgoing.lane.lease.keys)
-            outgoing.lane.settled(outgoing.entry_id)
-            REPLIES_DEAD.labels(reason.split(":", 1)[0]).inc()
+            await self._write()
+            await self._trim()
+        except (*STORE_ERRORS, RedisError) as error:
+            self._log.warning("last settlements not written", error=type(error).__name__)
+        finally:
+            await self._wire.close()
 
-    def _put_back(self, sent: dict[ReplyLane, list[bytes]], dead: list[tuple[Outgoing, str]]) -> None:
-        for lane, entry_ids in sent.items():
-            self._sent.setdefault(lane, []).extend(entry_ids)
-        self._dead.extend(dead)
+    async def _write(self) -> None:
+        """Dead letters, then acknowledgements; raises after all that can be written is."""
+        dead, self._dead = self._dead, []
+        sent, self._sent = self._sent, {}
+        try:
+            # A dead letter comes before its acknowledgement: written twice at worst, never lost.
+            letters = await self._call([_letter(outgoing, reason) for outgoing, reason in dead])
+            unwritten: list[tuple[Outgoing, str]] = []
+            for (outgoing, reason), reply in zip(dead, letters, strict=True):
+                if isinstance(reply, ResponseError):
+                    unwritten.append((outgoing, reason))
+                else:
+                    sent.setdefault(outgoing.lane, []).append(outgoing.entry_id)
+                    REPLIES_DEAD.labels(reason.split(":", 1)[0]).inc()
+            dead = unwritten
+            acks = await self._call([_ack(lane, entry_ids) for lane, entry_ids in sent.items()])
+            for (lane, entry_ids), reply in zip(list(sent.items()), acks, strict=True):
+                if not isinstance(reply, ResponseError):
+                    del sent[lane]
+                    self._to_trim[lane.lease.keys] = lane
+                    lane.settled(entry_ids)
+        finally:
+            self._dead.extend(dead)
+            for lane, entry_ids in sent.items():
+                self._sent.setdefault(lane, []).extend(entry_ids)
+        _raise_first(letters + acks)
+
+    async def _call(self, commands: Sequence[Command]) -> list[Any]:
+        return await self._wire.call(*commands) if commands else []
 
     async def _trim(self) -> None:
-        """Remove what every registered group is done with."""
-        partitions, self._to_trim = list(self._to_trim), set()
+        """Remove what every registered group is done with; what another group holds is looked at again."""
+        lanes = list(self._to_trim.values())
         self._trimmed_at = time.monotonic()
-        if not partitions:
-            return
         now_ms = time.time_ns() // 1_000_000
-        replies = await self._wire.call(
-            *(["FCALL", library.TRIM, 2, keys.replies, keys.groups, now_ms, SILENCE_MS] for keys in partitions)
-        )
-        for reply in replies:
-            if isinstance(reply, ResponseError):
-                raise reply
-            for group in reply[1:]:
+        await self._stay_registered([lane.lease.keys for lane in lanes], now_ms)
+        commands: list[Command] = []
+        for lane in lanes:
+            keys = lane.lease.keys
+            commands.append(["FCALL", library.TRIM, 2, keys.replies, keys.groups, now_ms, SILENCE_MS])
+            commands.append(["XLEN", keys.replies])
+        replies = await self._call(commands)
+        for lane, trimmed, length in zip(lanes, replies[::2], replies[1::2], strict=True):
+            if isinstance(trimmed, ResponseError):
+                continue
+            if length == 0 or not lane.may_send:
+                del self._to_trim[lane.lease.keys]
+            for group in trimmed[1:]:
                 name = group.decode()
                 GROUPS_DROPPED.labels(name).inc()
                 self._log.error("a reader of replies was dropped after a day of silence", group=name)
+        _raise_first(replies)
+
+    async def _stay_registered(self, partitions: Sequence[PartitionKeys], now_ms: int) -> None:
+        now = time.monotonic()
+        due = [keys for keys in partitions if now >= self._registered_at.get(keys, 0.0) + REGISTER_EVERY_S]
+        replies = await self._call(
+            [["FCALL", library.REGISTER, 2, keys.replies, keys.groups, DISPATCH_GROUP, now_ms] for keys in due]
+        )
+        _raise_first(replies)
+        self._registered_at.update(dict.fromkeys(due, now))
 
 
 def _ack(lane: ReplyLane, entry_ids: list[bytes]) -> Command:
     return ["XACK", lane.lease.keys.replies, DISPATCH_GROUP, *entry_ids]
 
 
-def _letter(outgoing: Outgoing, reason: str) -> bytes:
-    return ENCODER.encode(
-        DeadLetter(
-            kind="reply",
-            entry_id=outgoing.entry_id.decode(),
-            reason=reason,
-            dead_ms=time.time_ns() // 1_000_000,
-            raw=outgoing.parcel.body.decode("utf-8", "backslashreplace"),
-        )
+def _letter(outgoing: Outgoing, reason: str) -> Command:
+    letter = DeadLetter(
+        kind="reply",
+        entry_id=outgoing.entry_id.decode(),
+        reason=reason,
+        dead_ms=time.time_ns() // 1_000_000,
+        raw=outgoing.parcel.body.decode("utf-8", "backslashreplace"),
     )
+    return ["XADD", outgoing.lane.lease.keys.dead, "*", "m", ENCODER.encode(letter)]
+
+
+def _raise_first(replies: Sequence[Any]) -> None:
+    for reply in replies:
+        if isinstance(reply, ResponseError):
+            raise reply

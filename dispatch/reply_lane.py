@@ -6,21 +6,21 @@ may have been sent: they go first and are marked ambiguous.
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
-from typing import Any, Final
+import time
+from collections.abc import Callable, Iterable
+from typing import Final
 
-import msgspec
 from redis.exceptions import ResponseError
 
-from dispatch.operators.port import Parcel
+from dispatch.outgoing import Outgoing, from_entry
+from lua import calls
 from lua.calls import Command
 from lua.keys import DISPATCH_GROUP, LANE
-from permits.messages import REPLY_DECODER, Reply
 from runtime.connection import STORE_ERRORS, Wire
 from runtime.leases import Lease
 from runtime.telemetry import LANE_RESTARTS, Log
 
-BLOCK_MS: Final = 1000
+BLOCK_S: Final = 1.0
 ANSWER_S: Final = 5.0
 READ: Final = 100
 MOST_UNSETTLED: Final = 500
@@ -28,37 +28,35 @@ MOST_UNSETTLED: Final = 500
 LINGER_S: Final = 1.0
 """How long a lane that must end waits for what is in flight; well below the lease."""
 PAUSE_S: Final = (0.05, 2.0)
-
-
-class Outgoing(msgspec.Struct):
-    """One reply between the stream and its settlement."""
-
-    lane: "ReplyLane"
-    entry_id: bytes
-    parcel: Parcel
-    reply: Reply | None
-    """None: not a reply of ours; `parcel.body` holds it as it stood."""
-    attempts: int = 0
+SWEEP_S: Final = 15.0
+"""How often pending entries are looked through for such as nobody works on: a former holder whose read came late,
+or an answer that was lost, leaves some."""
+LOOK_S: Final = 0.05
+"""How often a lane without a sure lease looks whether it was renewed."""
 
 
 class ReplyLane:
     """Feeds the sender from one partition as long as its lease holds."""
 
-    def __init__(self, lease: Lease, *, wire: Wire, submit: Callable[[Outgoing], Awaitable[None]]) -> None:
+    def __init__(self, lease: Lease, *, wire: Wire, submit: Callable[[Outgoing], None]) -> None:
         self.lease = lease
         self._wire = wire
         self._submit = submit
         self._unsettled: set[bytes] = set()
+        self._settled_meanwhile: set[bytes] | None = None
         self._changed = asyncio.Event()
         self._stopping = asyncio.Event()
+        self._over = False
         self._after: bytes | None = b"0"
+        self._sweep_at_s = 0.0
+        self._group_is_new = False
         self._pause_s = PAUSE_S[0]
         self._log = Log("dispatch")
 
     @property
     def may_send(self) -> bool:
         """Whether no other dispatcher can hold this partition yet."""
-        return self.lease.surely_ours
+        return not self._over and self.lease.surely_ours
 
     @property
     def ending(self) -> bool:
@@ -70,9 +68,17 @@ class ReplyLane:
         self._stopping.set()
         self._changed.set()
 
-    def settled(self, entry_id: bytes) -> None:
-        """The sender is done with an entry."""
+    def settled(self, entry_ids: Iterable[bytes]) -> None:
+        """Entries that are done with and acknowledged."""
+        self._unsettled.difference_update(entry_ids)
+        if self._settled_meanwhile is not None:
+            self._settled_meanwhile.update(entry_ids)
+        self._changed.set()
+
+    def left(self, entry_id: bytes) -> None:
+        """An entry that was not sent for want of a sure lease: still pending, for whoever holds the partition next."""
         self._unsettled.discard(entry_id)
+        self._sweep_at_s = 0.0
         self._changed.set()
 
     async def run(self) -> None:
@@ -83,49 +89,74 @@ class ReplyLane:
                     await self._step()
                     self._pause_s = PAUSE_S[0]
                 except (*STORE_ERRORS, ResponseError) as error:
-                    LANE_RESTARTS.labels(type(error).__name__).inc()
-                    self._after = b"0"
-                    await asyncio.sleep(self._pause_s * random.uniform(0.5, 1))
-                    self._pause_s = min(self._pause_s * 2, PAUSE_S[1])
+                    await self._recover(error)
             await self._settle_all()
         finally:
+            self._over = True
             await self._wire.close()
 
     async def _step(self) -> None:
         """Read one page and hand it over; wait while too much is under way."""
-        while len(self._unsettled) >= MOST_UNSETTLED and not self._stopping.is_set():
-            self._changed.clear()
-            await self._changed.wait()
-        again = self._after is not None
-        (reply,) = await self._wire.call(self._read(), timeout_s=BLOCK_MS / 1000 + ANSWER_S)
+        if not self.may_send or len(self._unsettled) >= MOST_UNSETTLED:
+            await self._wait()
+            return
+        if self._after is None and time.monotonic() >= self._sweep_at_s:
+            self._after = b"0"
+        again, self._settled_meanwhile = self._after is not None, set()
+        (reply,) = await self._wire.call(self._read(), timeout_s=BLOCK_S + ANSWER_S)
+        settled, self._settled_meanwhile = self._settled_meanwhile, None
         if isinstance(reply, ResponseError):
             raise reply
         found: list[tuple[bytes, list[bytes] | None]] = reply[0][1] if reply else []
         if again:
             self._after = found[-1][0] if found else None
+            self._sweep_at_s = time.monotonic() + SWEEP_S
         for entry_id, fields in found:
-            if entry_id not in self._unsettled:
+            # What was settled while the answer was on its way stands in it as pending.
+            if entry_id not in self._unsettled and entry_id not in settled:
                 self._unsettled.add(entry_id)
-                await self._submit(self._outgoing(entry_id, fields, ambiguous=again))
+                self._submit(from_entry(self, entry_id, fields, ambiguous=again or self._group_is_new))
+        if not again and len(found) < READ:
+            self._group_is_new = False
 
     def _read(self) -> Command:
         group: Command = ["XREADGROUP", "GROUP", DISPATCH_GROUP, LANE, "COUNT", READ]
         if self._after is not None:
             return [*group, "STREAMS", self.lease.keys.replies, self._after]
-        return [*group, "BLOCK", BLOCK_MS, "STREAMS", self.lease.keys.replies, ">"]
+        # A read that outlives the lease would take entries away from the next holder.
+        block_s = min(BLOCK_S, self.lease.until_mono_s - time.monotonic())
+        return [*group, "BLOCK", max(1, int(block_s * 1000)), "STREAMS", self.lease.keys.replies, ">"]
 
-    def _outgoing(self, entry_id: bytes, fields: list[bytes] | None, *, ambiguous: bool) -> Outgoing:
-        body: Any = fields[1] if fields and len(fields) == 2 else b""
+    async def _wait(self) -> None:
+        """Until something is settled; without a sure lease, at most a moment."""
+        self._changed.clear()
         try:
-            reply = REPLY_DECODER.decode(body)
-        except msgspec.DecodeError:
-            reply = None
-        parcel = Parcel(id="" if reply is None else reply.id, body=body, ambiguous=ambiguous)
-        return Outgoing(lane=self, entry_id=entry_id, parcel=parcel, reply=reply)
+            async with asyncio.timeout(BLOCK_S if self.may_send else LOOK_S):
+                await self._changed.wait()
+        except TimeoutError:
+            return
+
+    async def _recover(self, error: Exception) -> None:
+        """After a doubt: make what is missing, wait a little, and read what is pending first."""
+        LANE_RESTARTS.labels(type(error).__name__).inc()
+        self._after = b"0"
+        await asyncio.sleep(self._pause_s * random.uniform(0.5, 1))
+        self._pause_s = min(self._pause_s * 2, PAUSE_S[1])
+        if "NOGROUP" not in str(error):
+            return
+        self._log.error("the reply group is gone: making it anew", partition=self.lease.index)
+        try:
+            now_ms = time.time_ns() // 1_000_000
+            await calls.register(self._wire, self.lease.keys, group=DISPATCH_GROUP, now_ms=now_ms)
+        except (*STORE_ERRORS, ResponseError) as again:
+            self._log.warning("reply group not made", error=type(again).__name__)
+        else:
+            # It begins at the stream's head, with replies that the former group may have sent.
+            self._group_is_new = True
 
     async def _settle_all(self) -> None:
         try:
-            async with asyncio.timeout(LINGER_S):
+            async with asyncio.timeout(min(LINGER_S, self.lease.until_mono_s - time.monotonic())):
                 while self._unsettled:
                     self._changed.clear()
                     await self._changed.wait()

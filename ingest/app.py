@@ -166,10 +166,11 @@ async def serve(stop: asyncio.Event) -> int:
 
         app = doors.new_app(readiness=readiness, max_body_bytes=current.max_body_bytes)
         app.router.add_post("/v1/sms", ingest.post_sms)
-        watching = asyncio.create_task(high_water.watch())
         async with doors.opened(app, current, current.ingest_port, "ingest") as port:
+            watching = asyncio.create_task(high_water.watch())
             print(f"ingest  http://{current.host}:{port}", flush=True)
             await stop.wait()
         watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
         await commit.close()
     return 0

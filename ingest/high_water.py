@@ -29,13 +29,16 @@ class HighWater:
         self.full_because: str | None = None
 
     async def watch(self) -> None:
-        """Look once a second, for ever."""
-        while True:
-            try:
-                await self.look()
-            except (RedisError, OSError) as error:
-                self._log.warning("high-water mark not read", error=type(error).__name__)
-            await asyncio.sleep(EVERY_S)
+        """Look once a second, until cancelled."""
+        try:
+            while True:
+                try:
+                    await self.look()
+                except (RedisError, OSError) as error:
+                    self._log.warning("high-water mark not read", error=type(error).__name__)
+                await asyncio.sleep(EVERY_S)
+        finally:
+            await self._wire.close()
 
     async def look(self) -> None:
         """Read backlog and memory now."""

@@ -79,7 +79,7 @@ def load(path: str) -> Signatures:
         file = msgspec.toml.decode(Path(path).read_bytes(), type=_File)
     except OSError as error:
         raise StartupError(f"aggregators {path}: {error.strerror}") from None
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise StartupError(f"aggregators {path}: {error}") from None
     secrets: list[tuple[str, bytes]] = []
     for aggregator in file.aggregator:

@@ -65,10 +65,26 @@ async def _letters(client: Client, tags: tuple[str, ...]) -> AsyncIterator[tuple
         while True:
             page: list[tuple[bytes, Any]] = await client.execute_command("XRANGE", stream, after, "+", "COUNT", PAGE)
             for entry_id, fields in page:
-                yield f"{tag}/{entry_id.decode()}", DEAD_DECODER.decode(fields[b"m"])
+                yield f"{tag}/{entry_id.decode()}", _letter(entry_id, fields)
             if len(page) < PAGE:
                 break
             after = "(" + page[-1][0].decode()
+
+
+def _letter(entry_id: bytes, fields: dict[bytes, bytes]) -> DeadLetter:
+    """An entry of the stream; what somebody else put there is shown as it stands."""
+    try:
+        return DEAD_DECODER.decode(fields[b"m"])
+    except (KeyError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        name = entry_id.decode()
+        raw = b" ".join(part for pair in fields.items() for part in pair).decode("utf-8", "backslashreplace")
+        return DeadLetter(
+            kind="inbound",
+            entry_id=name,
+            reason=f"not a dead letter: {error}",
+            dead_ms=int(name.partition("-")[0]),
+            raw=raw,
+        )
 
 
 def _print_line(name: str, letter: DeadLetter, *, as_json: bool) -> None:
@@ -87,7 +103,7 @@ async def _show(client: Client, name: str, *, as_json: bool) -> int:
     if not found:
         print(f"icaze dead: no letter {name!r}; `icaze dead list` names them", file=sys.stderr)
         return 1
-    letter = DEAD_DECODER.decode(found[0][1][b"m"])
+    letter = _letter(*found[0])
     if as_json:
         print(msgspec.json.encode(letter).decode())
     else:

@@ -5,15 +5,17 @@ Each child is a process as in production. Its standard input is a pipe from us: 
 
 import asyncio
 import os
+import signal
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from runtime.errors import StartupError
-from runtime.lifecycle import SUPERVISED
+from runtime.lifecycle import SUPERVISED, stopped
 
 READY_S: Final = 30.0
 RESTART_PAUSE_S: Final = 0.5
@@ -43,7 +45,7 @@ class Child:
         self._on_line = on_line
         self._process: Process | None = None
         self._watching: asyncio.Task[None] | None = None
-        self._stopping = False
+        self._stopping = asyncio.Event()
         self._opened = asyncio.Event()
 
     @property
@@ -64,16 +66,18 @@ class Child:
 
     async def stop(self) -> None:
         """Let the role finish its work, then end it."""
-        self._stopping = True
-        process = self._process
-        if process is not None and process.returncode is None:
-            process.terminate()
-            try:
-                await asyncio.wait_for(process.wait(), self._patience_s + 5)
-            except TimeoutError:
-                process.kill()
-        if self._watching is not None:
-            await asyncio.gather(self._watching, return_exceptions=True)
+        self._stopping.set()
+        if self._watching is None:
+            return
+        self._signal(signal.SIGTERM)
+        _, late = await asyncio.wait({self._watching}, timeout=self._patience_s + 5)
+        if late:
+            self._signal(signal.SIGKILL)
+        await asyncio.gather(self._watching, return_exceptions=True)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None and self._process.returncode is None:
+            self._process.send_signal(number)
 
     def last_words(self) -> str:
         """The last line of the role's log."""
@@ -86,7 +90,7 @@ class Child:
         while True:
             began = time.monotonic()
             code = await self._live()
-            if self._stopping:
+            if self._stopping.is_set():
                 return
             short_lives = short_lives + 1 if time.monotonic() - began < SHORT_LIFE_S else 0
             if not self._opened.is_set() or short_lives >= MOST_SHORT_LIVES:
@@ -94,7 +98,8 @@ class Child:
                 return
             self.restarts += 1
             self._on_line(self.role, f"{self.role} ended with code {code}; starting it again".encode())
-            await asyncio.sleep(RESTART_PAUSE_S)
+            if await stopped(self._stopping, RESTART_PAUSE_S):
+                return
 
     async def _live(self) -> int:
         """One life of the process: its exit code."""
@@ -104,14 +109,21 @@ class Child:
                 *command, stdin=PIPE, stdout=PIPE, stderr=log, env=self._environ, start_new_session=True, limit=1 << 20
             )
         self._process = process
+        if self._stopping.is_set():  # the stop came while there was no process to tell
+            self._signal(signal.SIGTERM)
         if process.stdout is not None:
+            door = await process.stdout.readline()
+            if door:
+                self._open(door.decode(errors="replace").split()[-1])
             async for line in process.stdout:
-                if not self._opened.is_set():
-                    self.door = line.decode(errors="replace").split()[-1]
-                    self._opened.set()
-                else:
-                    self._on_line(self.role, line.rstrip(b"\n"))
+                self._on_line(self.role, line.rstrip(b"\n"))
         return await process.wait()
+
+    def _open(self, door: str) -> None:
+        """The role serves: its next lives serve at the same door, also where any free port was asked for."""
+        self.door = door
+        self._environ[f"ICAZE_{self.role.upper()}_PORT"] = str(urlsplit(door).port)
+        self._opened.set()
 
 
 def fresh_log(path: Path) -> Path:

@@ -1,5 +1,6 @@
 """Whether the store really gives the level of durability that the settings promise; checked before a role starts."""
 
+import re
 from typing import Any, Final
 
 from redis.exceptions import ResponseError
@@ -36,9 +37,11 @@ async def check(store: Store, settings: Settings) -> None:
 
 def check_version(name: str, version: str) -> None:
     """StartupError where a server is older than the floor."""
-    parts = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
-    floor = FLOORS[name]
-    if parts < floor:
+    floor = FLOORS.get(name)
+    if floor is None:
+        raise StartupError(f"{name} {version}: the store must be redis 7.0 or valkey 8.0, or later")
+    parts = re.match(r"(\d+)(?:\.(\d+))?", version)
+    if parts is None or (int(parts[1]), int(parts[2] or 0)) < floor:
         raise StartupError(
             f"{name} {version} is too old: {name} {'.'.join(map(str, floor))} or later is needed (functions)"
         )

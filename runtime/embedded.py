@@ -6,6 +6,7 @@ nothing depends on timing.
 
 import asyncio
 import ctypes
+import fcntl
 import hashlib
 import importlib.util
 import os
@@ -16,7 +17,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO
 
 from redis.exceptions import RedisError
 
@@ -49,7 +50,10 @@ def server_binary() -> Path:
 
 def binary_version(binary: Path) -> tuple[str, str]:
     """("redis" | "valkey", version) of a server binary."""
-    said = subprocess.run([binary, "--version"], capture_output=True, text=True, timeout=10, check=False).stdout
+    try:
+        said = subprocess.run([binary, "--version"], capture_output=True, text=True, timeout=10, check=False).stdout
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise StartupError(f"{binary} cannot be run: {error}") from None
     words = said.split()
     version = next((word[2:] for word in words if word.startswith("v=")), None)
     if version is None:
@@ -116,12 +120,19 @@ class EmbeddedStore:
             raise StartupError(f"data folder {self._folder}: {error.strerror}") from None
         if not os.access(self._folder, os.W_OK):
             raise StartupError(f"data folder {self._folder}: not writable")
-        if self._socket.exists() and await self._answers():
-            return
-        binary = server_binary() if self._binary is None else self._binary
-        check_version(*binary_version(binary))
-        self._process = self._spawn(binary)
         deadline = asyncio.get_running_loop().time() + START_S
+        # Two servers must never write one folder: whoever serves it holds this lock as long as it lives.
+        with (self._folder / "store.lock").open("w") as lock:
+            while not _locked(lock):
+                if await self._answers():
+                    self._process = None
+                    return
+                if asyncio.get_running_loop().time() > deadline:
+                    raise StartupError(f"data folder {self._folder}: a server works in it that does not answer")
+                await asyncio.sleep(0.02)
+            binary = server_binary() if self._binary is None else self._binary
+            check_version(*binary_version(binary))
+            self._process = self._spawn(binary, lock)
         while not await self._answers():
             if self._process.poll() is not None:
                 raise StartupError(f"the store ended at start: {self._last_words()}")
@@ -129,12 +140,17 @@ class EmbeddedStore:
                 raise StartupError(f"the store did not answer within {START_S:.0f} s: {self._last_words()}")
             await asyncio.sleep(0.02)
 
-    def _spawn(self, binary: Path) -> subprocess.Popen[bytes]:
+    async def ended(self) -> bool:
+        """Whether the server is gone: then `start` runs another."""
+        return not await self._answers() if self._process is None else self._process.poll() is not None
+
+    def _spawn(self, binary: Path, lock: TextIO) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             self.command(binary),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
+            pass_fds=(lock.fileno(),),
             preexec_fn=_dies_with_parent(),  # noqa: PLW1509  # no other thread runs this early
         )
 
@@ -173,7 +189,16 @@ class EmbeddedStore:
             lines = (self._folder / "server.log").read_text(errors="replace").splitlines()
         except OSError:
             return "it left no log"
-        return lines[-1] if lines else "it left no log"
+        return next((line for line in reversed(lines) if line.strip()), "it left no log")
+
+
+def _locked(lock: TextIO) -> bool:
+    """Whether the lock is ours now."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _dies_with_parent() -> Callable[[], None] | None:

@@ -62,7 +62,10 @@ async def settle(store: Store, route: Route) -> list[keys.PartitionKeys]:
     if raw is None:  # a full store refuses a SET, and must not keep a role from starting
         await store.execute_command("SET", keys.LAYOUT, msgspec.json.encode(ours), "NX")
         raw = await store.execute_command("GET", keys.LAYOUT)
-    stored = msgspec.json.decode(raw or b"", type=Layout)
+    try:
+        stored = msgspec.json.decode(raw or b"", type=Layout)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise StartupError(f"the store's key {keys.LAYOUT!r} is none of ours: {error}") from None
     if stored.partitions != ours.partitions:
         raise StartupError(
             f"the store has {stored.partitions} partitions, the settings say {ours.partitions}: "

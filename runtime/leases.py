@@ -183,6 +183,8 @@ class Leases:
             await self._wire.execute_command("ZREM", members(self._role), self._owner)
         except (RedisError, OSError):
             return
+        finally:
+            await self._wire.close()
 
 
 async def _awaited(work: Awaitable[None]) -> None:

@@ -48,6 +48,8 @@ async def problems(
         return await handler(request)
     except ProblemError as error:
         return error.response()
+    except web.RequestPayloadError:
+        return ProblemError(400, "Unreadable body", "it does not arrive in the coding that its headers name").response()
     except web.HTTPException as error:
         if error.status < 400:
             raise

@@ -80,7 +80,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     if config:
         try:
             values = msgspec.toml.decode(Path(config).read_bytes(), type=dict[str, Any])
-        except (OSError, msgspec.DecodeError) as error:
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
             raise StartupError(f"ICAZE_CONFIG={config}: {error}") from None
     for name in Settings.__struct_fields__:
         text = environ.get(f"ICAZE_{name.upper()}")

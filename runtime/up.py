@@ -10,8 +10,9 @@ import fcntl
 import os
 import sys
 from collections.abc import Generator
-from contextlib import AsyncExitStack, contextmanager
-from typing import Final
+from contextlib import contextmanager, nullcontext
+from typing import Any, Final
+from urllib.parse import urlsplit
 
 from redis.exceptions import RedisError
 from rich.console import Console
@@ -28,6 +29,7 @@ from runtime.summary import Summary
 ROLES: Final = ("ingest", "process", "dispatch", "api")
 SCREEN_EVERY_S: Final = 1.0
 LINE_EVERY_S: Final = 10.0
+STORE_LOOK_S: Final = 0.2
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -43,34 +45,30 @@ def run(_: argparse.Namespace) -> int:
 async def _up(stop: asyncio.Event) -> int:
     current = settings.load()
     with _data_folder(current):
-        layout.make_secret(layout.routing_key_path(current))
-        async with AsyncExitStack() as stack:
-            url = current.redis_url
-            if not url:
-                store = EmbeddedStore(
-                    current.data, fsync=current.durability == "fsync", memory_mb=current.store_memory_mb
-                )
-                await store.start()
-                stack.push_async_callback(store.stop)
-                url = store.url
-            return await _run_roles(stop, current, url)
+        if current.redis_url:
+            return await _run_roles(stop, current, current.redis_url, None)
+        store = EmbeddedStore(current.data, fsync=current.durability == "fsync", memory_mb=current.store_memory_mb)
+        await store.start()
+        try:
+            return await _run_roles(stop, current, store.url, store)
+        finally:
+            await store.stop()
 
 
-async def _run_roles(stop: asyncio.Event, current: Settings, url: str) -> int:
-    """Start the roles, show them, and stop them in order."""
+async def _run_roles(stop: asyncio.Event, current: Settings, url: str, store: EmbeddedStore | None) -> int:
+    """Start the roles, show them, and stop them in order; `store` is None where somebody else runs it."""
     client = connect(url)
     try:
         await durability.check(client, current)
         partitions = await layout.settle(client, layout.route(current))
     except (RedisError, OSError) as error:
-        raise StartupError(f"store {url}: {error}") from None
+        raise StartupError(f"store {_shown(url)}: {error}") from None
     finally:
         await client.aclose()
-    doors = [("store", url)]
+    doors = [("store", _shown(url))]
     summary = Summary(Wire(url), partitions, doors)
     console = Console()
     logs = current.data / "logs"
-    logs.mkdir(exist_ok=True, mode=0o700)
     environ = {"ICAZE_REDIS_URL": url, "ICAZE_DEV_ISSUER": os.environ.get("ICAZE_DEV_ISSUER", "1")}
 
     def on_line(role: str, line: bytes) -> None:
@@ -82,31 +80,50 @@ async def _run_roles(stop: asyncio.Event, current: Settings, url: str) -> int:
         Child(role, environ=environ, log=fresh_log(logs / f"{role}.log"), patience_s=current.drain_s, on_line=on_line)
         for role in ROLES
     ]
+    keeping = asyncio.create_task(_keep(store))
     try:
-        # One after the other where one makes what the next needs; the first failure is the one that is told.
+        # All at once: where several cannot start, the first failure is the one that is told.
         await asyncio.gather(*(child.start() for child in children))
         doors += [(child.role, child.door or "") for child in children]
         doors.append(("logs", str(logs)))
         for name, address in doors:
             print(f"{name:<9} {address}", flush=True)
         print('try:      .venv/bin/icaze send "2 AZE 1111111" --from +994501234567', flush=True)
-        return await _watch(stop, summary, console, children)
+        await _watch(stop, summary, console, children, keeping)
+        print("stopping: what was taken in is decided and sent first", flush=True)
+        return 0
     finally:
-        if not stop.is_set() or not console.is_terminal:
-            print("stopping: what was taken in is decided and sent first", flush=True)
         for child in children:
             await child.stop()
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
 
 
-async def _watch(stop: asyncio.Event, summary: Summary, console: Console, children: list[Child]) -> int:
-    """Show the figures until the stop; 1 where a role cannot be kept running."""
+def _shown(url: str) -> str:
+    """The store's address without its password."""
+    password = urlsplit(url).password
+    return url if password is None else url.replace(f":{password}@", ":***@", 1)
+
+
+async def _keep(store: EmbeddedStore | None) -> None:
+    """Start the store again whenever it ends; StartupError where it does not come back."""
+    while True:
+        await asyncio.sleep(STORE_LOOK_S)
+        if store is not None and await store.ended():
+            sys.stderr.write("the store ended; starting it again\n")
+            await store.start()
+
+
+async def _watch(
+    stop: asyncio.Event, summary: Summary, console: Console, children: list[Child], keeping: asyncio.Task[None]
+) -> None:
+    """Show the figures until the stop; StartupError where a role or the store cannot be kept running."""
     live = Live(console=console, auto_refresh=False, screen=False) if console.is_terminal else None
+    waits = [asyncio.create_task(event.wait()) for event in (stop, *(child.failed for child in children))]
+    done: set[asyncio.Task[Any]] = set()
     said = ""
-    with live or _nothing():
-        while not stop.is_set():
-            for child in children:
-                if child.failed.is_set():
-                    raise StartupError(f"{child.role} keeps ending: {child.last_words()}")
+    with live or nullcontext():
+        while not done:
             try:
                 await summary.look()
             except (RedisError, OSError) as error:
@@ -116,23 +133,26 @@ async def _watch(stop: asyncio.Event, summary: Summary, console: Console, childr
             elif (line := summary.line()) != said:
                 said = line
                 print(line, flush=True)
-            await lifecycle.stopped(stop, SCREEN_EVERY_S if live is not None else LINE_EVERY_S)
-    return 0
-
-
-@contextmanager
-def _nothing() -> Generator[None, None, None]:
-    yield
+            every_s = LINE_EVERY_S if live is None else SCREEN_EVERY_S
+            done, _ = await asyncio.wait([*waits, keeping], timeout=every_s, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
+    for child in children:
+        if child.failed.is_set():
+            raise StartupError(f"{child.role} keeps ending: {child.last_words()}")
+    if keeping.done():
+        keeping.result()
 
 
 @contextmanager
 def _data_folder(current: Settings) -> Generator[None, None, None]:
     """The data folder, ours alone: StartupError where it cannot be written or another `up` works in it."""
     try:
-        current.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (current.data / "logs").mkdir(parents=True, exist_ok=True, mode=0o700)
+        layout.make_secret(layout.routing_key_path(current))
         lock = (current.data / "up.lock").open("w")
     except OSError as error:
-        raise StartupError(f"data folder {current.data}: {error.strerror}; set ICAZE_DATA_DIR") from None
+        raise StartupError(f"{error.filename}: {error.strerror}; set ICAZE_DATA_DIR to another") from None
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

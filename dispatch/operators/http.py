@@ -3,8 +3,11 @@
 A reply's id is its idempotency key. What the answer does not name counts as `retry`.
 """
 
+import time
 from collections.abc import Sequence
-from typing import Final, Literal
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from typing import Any, Final, Literal
 
 import aiohttp
 import msgspec
@@ -14,20 +17,27 @@ from dispatch.operators.port import Outcome, Parcel
 LONGEST_PAUSE_S: Final = 60.0
 ERROR_PAUSE_S: Final = 0.5
 MISCONFIGURED_PAUSE_S: Final = 5.0
+LONGEST_CONNECT_S: Final = 3.0
+"""Below the patience with a request, so that a gateway that is cut off is told from one that may have taken it."""
 _HEADERS: Final = {"Content-Type": "application/json"}
 
 
 class _Result(msgspec.Struct):
     id: str
     status: Literal["accepted", "retry", "refused"]
-    error: str = ""
+    error: str | None = None
 
 
 class _Answer(msgspec.Struct):
     results: list[_Result]
 
 
+class _LooseAnswer(msgspec.Struct):
+    results: list[Any]
+
+
 _ANSWER: Final = msgspec.json.Decoder(_Answer)
+_LOOSE_ANSWER: Final = msgspec.json.Decoder(_LooseAnswer)
 
 
 class HttpOperator:
@@ -35,7 +45,7 @@ class HttpOperator:
 
     def __init__(self, url: str, *, timeout_s: float, connections: int) -> None:
         self._url = url
-        self._timeout = aiohttp.ClientTimeout(total=timeout_s)
+        self._timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=min(timeout_s / 2, LONGEST_CONNECT_S))
         self._connections = connections
         self._session: aiohttp.ClientSession | None = None
 
@@ -43,11 +53,11 @@ class HttpOperator:
         """POST the replies; every kind of failure becomes an outcome."""
         body = b"[" + b",".join(parcel.wire() for parcel in parcels) + b"]"
         try:
-            async with self._opened().post(self._url, data=body, headers=_HEADERS) as response:
+            async with self._opened().post(self._url, data=body, headers=_HEADERS, allow_redirects=False) as response:
                 if response.status == 200:
                     return _outcome(await response.read())
                 return _failure(response.status, response.headers.get("Retry-After"))
-        except aiohttp.ClientConnectorError:
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
             return Outcome(retry=_ids(parcels), pause_s=ERROR_PAUSE_S, cause="unreachable")
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             return Outcome(unknown=True, pause_s=ERROR_PAUSE_S, cause=type(error).__name__)
@@ -67,8 +77,8 @@ class HttpOperator:
 def _outcome(body: bytes) -> Outcome:
     """Of a 200; an answer that cannot be read leaves everything unknown."""
     try:
-        results = _ANSWER.decode(body).results
-    except msgspec.DecodeError:
+        results = _results(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Outcome(unknown=True, pause_s=ERROR_PAUSE_S, cause="unreadable_answer")
     return Outcome(
         accepted=frozenset(r.id for r in results if r.status == "accepted"),
@@ -79,20 +89,46 @@ def _outcome(body: bytes) -> Outcome:
     )
 
 
+def _results(body: bytes) -> list[_Result]:
+    """The results that can be read: one odd one does not make the others unknown."""
+    try:
+        return _ANSWER.decode(body).results
+    except msgspec.ValidationError:
+        results: list[_Result] = []
+        for loose in _LOOSE_ANSWER.decode(body).results:
+            try:
+                results.append(msgspec.convert(loose, _Result))
+            except msgspec.ValidationError:
+                continue
+        return results
+
+
 def _failure(status: int, retry_after: str | None) -> Outcome:
-    """Of any other status: 429 and 503 took nothing; a 4xx took nothing and needs a person; a 5xx may have."""
+    """Of any other status: 429, 503, 3xx and 4xx took nothing; a 5xx, or a 2xx without results, may have.
+
+    What is neither an overload nor a fault needs a person.
+    """
     if status in (429, 503):
         return Outcome(pause_s=_pause(retry_after), cause=f"status_{status}")
     if status < 500:
-        return Outcome(pause_s=MISCONFIGURED_PAUSE_S, cause=f"status_{status}")
+        return Outcome(unknown=status < 300, pause_s=MISCONFIGURED_PAUSE_S, cause=f"status_{status}")
     return Outcome(unknown=True, pause_s=_pause(retry_after), cause=f"status_{status}")
 
 
 def _pause(retry_after: str | None) -> float:
+    """Seconds of a Retry-After, which is a number or an HTTP date (RFC 9110, 10.2.3)."""
+    if retry_after is None:
+        return ERROR_PAUSE_S
     try:
-        return min(max(float(retry_after or ERROR_PAUSE_S), 0.0), LONGEST_PAUSE_S)
+        seconds = float(retry_after) if retry_after.isdecimal() else _seconds_until(retry_after)
     except ValueError:
         return ERROR_PAUSE_S
+    return min(max(seconds, 0.0), LONGEST_PAUSE_S)
+
+
+def _seconds_until(http_date: str) -> float:
+    moment = parsedate_to_datetime(http_date)
+    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp() - time.time()
 
 
 def _ids(parcels: Sequence[Parcel]) -> frozenset[str]:

@@ -1,0 +1,397 @@
+"""One partition's lane with its lease in the test's hand: what it reads, what it marks, and when it must not send."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from dispatch.ledger import Ledger
+from dispatch.outgoing import Outgoing, moment_s
+from dispatch.reply_lane import LINGER_S, MOST_UNSETTLED, ReplyLane
+from dispatch.sender import Sender
+from dispatch.throttle import Throttle
+from lua.calls import Command
+from lua.keys import DISPATCH_GROUP, LANE
+from runtime.connection import Client, Wire
+from runtime.embedded import EmbeddedStore
+from runtime.leases import Lease
+from tests.eventually import eventually
+from tests.integration.dispatching import PARTITIONS, Recorder, append, dead, pending, queue, register, reply
+
+KEYS = PARTITIONS[0]
+ONE = PARTITIONS[:1]
+
+
+@pytest.fixture(autouse=True)
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dispatch.ledger.TRIM_EVERY_S", 0.05)
+    monkeypatch.setattr("dispatch.reply_lane.BLOCK_S", 0.1)
+
+
+class Desk:
+    """A lane, a sender and a ledger, each started by itself."""
+
+    def __init__(self, url: str, operator: Recorder, wire: Wire | None = None) -> None:
+        self.operator = operator
+        self.lease = Lease(0, KEYS, "1", time.monotonic() + 3600)
+        self.ledger = Ledger(Wire(url))
+        self.sender = Sender(operator=operator, ledger=self.ledger, throttle=Throttle(1e6, 100), window=1)
+        self.lane = ReplyLane(self.lease, wire=wire or Wire(url), submit=self.sender.submit)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self, *works: Callable[[], Awaitable[None]]) -> None:
+        """Begin some of the three; all of them where none is named."""
+
+        async def awaited(work: Callable[[], Awaitable[None]]) -> None:
+            await work()
+
+        for work in works or (self.lane.run, self.sender.run, self.ledger.run):
+            self._tasks.append(asyncio.create_task(awaited(work)))
+
+    async def crash(self) -> None:
+        """End at once; nothing is written any more."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+
+
+@asynccontextmanager
+async def desk(url: str, wire: Wire | None = None, operator: Recorder | None = None) -> AsyncGenerator[Desk, None]:
+    at = Desk(url, operator or Recorder(), wire)
+    try:
+        yield at
+    finally:
+        await at.crash()
+        await at.ledger.finish()
+
+
+@pytest.fixture
+async def streams(redis: Client) -> Client:
+    """The store with the dispatchers' group."""
+    await register(redis, ONE)
+    return redis
+
+
+async def until_pending(store: Client, count: int) -> None:
+    async def is_so() -> bool:
+        return await pending(store, ONE) == count
+
+    await eventually(is_so)
+
+
+async def until_seen(operator: Recorder, count: int) -> None:
+    async def is_so() -> bool:
+        return len(operator.seen) >= count
+
+    await eventually(is_so)
+
+
+async def read_as_another(store: Client, count: int) -> list[bytes]:
+    """What a former holder of the lease would have read."""
+    command = ("XREADGROUP", "GROUP", DISPATCH_GROUP, LANE, "COUNT", count, "STREAMS", KEYS.replies, ">")
+    return [entry_id for entry_id, _ in (await store.execute_command(*command))[0][1]]
+
+
+async def test_a_crash_between_acceptance_and_acknowledgement_repeats_the_window_once_and_marked(
+    server: EmbeddedStore, streams: Client
+) -> None:
+    names = await queue(streams, 120, partitions=ONE)
+    async with desk(server.url) as first:
+        first.start(first.lane.run, first.sender.run)  # the ledger writes nothing
+        await until_seen(first.operator, 120)
+        await first.crash()
+        assert first.operator.sent_once(names)
+        assert await pending(streams, ONE) == 120
+        async with desk(server.url) as second:
+            second.start()
+            await until_pending(streams, 0)
+            assert second.operator.seen == [(name, True) for name in names]
+            assert await append(streams, reply("new"))
+            await until_seen(second.operator, 121)
+            assert second.operator.seen[120:] == [("new", False)]
+
+
+async def test_without_a_sure_lease_nothing_is_read_until_it_is_renewed(server: EmbeddedStore, streams: Client) -> None:
+    names = await queue(streams, 10, partitions=ONE)
+    async with desk(server.url) as at:
+        at.lease.until_mono_s = 0.0
+        at.start()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert await pending(streams, ONE) == 0
+        assert at.operator.seen == []
+        at.lease.until_mono_s = time.monotonic() + 3600
+        await until_seen(at.operator, 10)
+        assert at.operator.sent_once(names)
+
+
+async def test_what_waits_when_the_lease_is_lost_is_not_sent_by_the_loser(
+    server: EmbeddedStore, streams: Client
+) -> None:
+    names = await queue(streams, 150, partitions=ONE)
+    async with desk(server.url) as at:
+        at.operator.open.clear()
+        at.start()
+        await until_pending(streams, 150)
+        await until_seen(at.operator, 1)
+        in_flight = len(at.operator.seen)
+        assert in_flight < 150
+        at.lease.until_mono_s = 0.0
+        at.operator.open.set()
+        await until_pending(streams, 150 - in_flight)  # the ledger still writes what was accepted
+        assert len(at.operator.seen) == in_flight
+        async with desk(server.url) as winner:
+            winner.start()
+            await until_pending(streams, 0)
+            assert sorted(at.operator.names + winner.operator.names) == sorted(names)
+            assert all(ambiguous for _, ambiguous in winner.operator.seen)
+
+
+async def test_what_was_left_for_want_of_a_lease_goes_once_the_lease_is_sure_again(
+    server: EmbeddedStore, streams: Client
+) -> None:
+    names = await queue(streams, 150, partitions=ONE)
+    async with desk(server.url) as at:
+        at.operator.open.clear()
+        at.start()
+        await until_pending(streams, 150)
+        await until_seen(at.operator, 1)
+        at.lease.until_mono_s = 0.0
+        at.operator.open.set()
+        await until_pending(streams, 150 - len(at.operator.seen))
+        at.lease.until_mono_s = time.monotonic() + 3600
+        await until_pending(streams, 0)
+        assert sorted(at.operator.names) == sorted(names)
+
+
+async def test_a_lane_that_ended_sends_nothing_more_though_its_lease_lasts(
+    server: EmbeddedStore, streams: Client
+) -> None:
+    await queue(streams, 150, partitions=ONE)
+    async with desk(server.url) as at:
+        at.start(at.lane.run, at.ledger.run)
+        await until_pending(streams, 150)
+        began = time.monotonic()
+        at.lane.stop()
+
+        async def has_ended() -> bool:
+            return not at.lane.may_send
+
+        await eventually(has_ended)
+        assert time.monotonic() - began < LINGER_S + 1
+        at.start(at.sender.run)  # the whole page still waits there
+        for _ in range(200):
+            await asyncio.sleep(0)
+        assert at.operator.seen == []
+        assert await pending(streams, ONE) == 150
+
+
+async def test_a_lane_that_ends_waits_for_what_is_in_flight(server: EmbeddedStore, streams: Client) -> None:
+    await queue(streams, 50, partitions=ONE)
+    async with desk(server.url) as at:
+        at.operator.open.clear()
+        at.start(at.sender.run, at.ledger.run)
+        running = asyncio.create_task(at.lane.run())
+        await until_seen(at.operator, 50)
+        at.lane.stop()
+        await asyncio.sleep(0)
+        at.operator.open.set()
+        await running
+        assert await pending(streams, ONE) == 0
+
+
+async def test_a_read_of_a_former_holder_that_came_late_is_found_and_sent_marked_once(
+    server: EmbeddedStore, streams: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dispatch.reply_lane.SWEEP_S", 0.015)
+    async with desk(server.url) as at:
+        await append(streams, reply("usual"))
+        at.start()
+        await until_seen(at.operator, 1)
+        # In one transaction, so that the lane's own read cannot take it.
+        pipeline = (("MULTI",), ("XADD", KEYS.replies, "*", "m", reply("late")))
+        read = ("XREADGROUP", "GROUP", DISPATCH_GROUP, LANE, "STREAMS", KEYS.replies, ">")
+        wire = Wire(server.url)
+        await wire.call(*pipeline, read, ("EXEC",))
+        await wire.close()
+        await until_seen(at.operator, 2)
+        await until_pending(streams, 0)
+        assert at.operator.seen == [("usual", False), ("late", True)]
+
+
+async def test_a_sweep_takes_nothing_that_is_under_way(
+    server: EmbeddedStore, streams: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dispatch.reply_lane.SWEEP_S", 0.01)
+    names = await queue(streams, 300, partitions=ONE)
+    wire = Counting(server.url)
+    async with desk(server.url, wire) as at:
+        at.operator.open.clear()
+        at.start()
+        await until_pending(streams, 300)
+        wire.calls = 0
+
+        async def swept_often() -> bool:
+            return wire.calls > 30
+
+        await eventually(swept_often)
+        at.operator.open.set()
+        await until_pending(streams, 0)
+        assert sorted(at.operator.seen) == sorted((name, False) for name in names)
+
+
+class Counting(Wire):
+    """Counts its calls."""
+
+    calls = 0
+
+    async def call(self, *commands: Command | Sequence[Any], timeout_s: float = 5.0) -> list[Any]:
+        self.calls += 1
+        return await super().call(*commands, timeout_s=timeout_s)
+
+
+async def test_what_is_settled_while_a_page_is_on_its_way_is_not_sent_again(
+    server: EmbeddedStore, streams: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dispatch.reply_lane.SWEEP_S", 0.01)
+    await queue(streams, 20, partitions=ONE)
+    submitted: list[Outgoing] = []
+
+    class Late(Wire):
+        """Hands a page over only after its replies were settled."""
+
+        async def call(self, *commands: Command | Sequence[Any], timeout_s: float = 5.0) -> list[Any]:
+            answers = await super().call(*commands, timeout_s=timeout_s)
+            if len(submitted) == 20 and answers[0] and answers[0][0][1]:
+                lane.settled([outgoing.entry_id for outgoing in submitted])
+                pages.append(len(answers[0][0][1]))
+                lane.stop()
+            return answers
+
+    pages: list[int] = []
+    lane = ReplyLane(Lease(0, KEYS, "1", time.monotonic() + 60), wire=Late(server.url), submit=submitted.append)
+    await lane.run()
+    assert pages == [20]
+    assert len(submitted) == 20
+
+
+async def test_no_more_than_its_share_is_under_way(server: EmbeddedStore, streams: Client) -> None:
+    await queue(streams, MOST_UNSETTLED + 250, partitions=ONE)
+    async with desk(server.url) as at:
+        at.operator.open.clear()
+        at.start()
+        await until_pending(streams, MOST_UNSETTLED)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert await pending(streams, ONE) == MOST_UNSETTLED
+        at.operator.open.set()
+        await until_seen(at.operator, MOST_UNSETTLED + 250)
+
+
+async def test_a_waiting_read_never_outlives_the_lease(server: EmbeddedStore, streams: Client) -> None:
+    blocks: list[int] = []
+
+    class Noting(Wire):
+        async def call(self, *commands: Command | Sequence[Any], timeout_s: float = 5.0) -> list[Any]:
+            (command,) = commands
+            if "BLOCK" in command:
+                blocks.append(int(command[list(command).index("BLOCK") + 1]))
+                lane.stop()
+            return await super().call(*commands, timeout_s=timeout_s)
+
+    lease = Lease(0, KEYS, "1", time.monotonic() + 0.06)
+    lane = ReplyLane(lease, wire=Noting(server.url), submit=lambda _: None)
+    await lane.run()
+    assert streams
+    assert len(blocks) == 1
+    assert 1 <= blocks[0] <= 60
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{}", b"[]", b"\xff\xfe", b'{"id":"\xff"}', b'{"zz":' + b"[" * 3000, b'{"id":null}', b"\x00", b"x" * 70000],
+    ids=["empty", "object", "array", "bytes", "not UTF-8", "deep", "null", "NUL", "long"],
+)
+async def test_an_entry_that_is_no_reply_is_a_dead_letter_and_the_lane_goes_on(
+    body: bytes, server: EmbeddedStore, streams: Client
+) -> None:
+    entry_id = await append(streams, body)
+    names = await queue(streams, 5, partitions=ONE)
+    async with desk(server.url) as at:
+        at.start()
+        await until_seen(at.operator, 5)
+        await until_pending(streams, 0)
+        assert at.operator.sent_once(names)
+    (letter,) = await dead(streams, ONE)
+    assert letter["reason"] == "unreadable: not a reply"
+    assert letter["entry_id"] == entry_id.decode()
+    assert letter["raw"] == body.decode("utf-8", "backslashreplace")
+
+
+async def test_an_entry_of_other_fields_keeps_them_in_its_dead_letter(server: EmbeddedStore, streams: Client) -> None:
+    await streams.execute_command("XADD", KEYS.replies, "*", "a", "1", "b", "2")
+    async with desk(server.url) as at:
+        at.start()
+
+        async def is_dead() -> bool:
+            return bool(await dead(streams, ONE))
+
+        await eventually(is_dead)
+    (letter,) = await dead(streams, ONE)
+    assert letter["raw"] == "a 1 b 2"
+
+
+async def test_an_entry_with_more_fields_than_ours_is_sent(server: EmbeddedStore, streams: Client) -> None:
+    await streams.execute_command("XADD", KEYS.replies, "*", "trace", "7", "m", reply("one"))
+    async with desk(server.url) as at:
+        at.start()
+        await until_seen(at.operator, 1)
+        assert at.operator.seen == [("one", False)]
+
+
+async def test_a_pending_entry_that_was_deleted_is_a_dead_letter(server: EmbeddedStore, streams: Client) -> None:
+    await queue(streams, 3, partitions=ONE)
+    ids = await read_as_another(streams, 3)
+    await streams.execute_command("XDEL", KEYS.replies, ids[1])
+    async with desk(server.url) as at:
+        at.start()
+        await until_pending(streams, 0)
+        assert at.operator.seen == [("r-0", True), ("r-2", True)]
+    (letter,) = await dead(streams, ONE)
+    assert letter["entry_id"] == ids[1].decode()
+
+
+async def test_a_mark_leaves_json_that_came_with_spaces_readable(server: EmbeddedStore, streams: Client) -> None:
+    await append(streams, b" " + reply("spaced") + b" \n")
+    await read_as_another(streams, 1)
+    wires: list[bytes] = []
+
+    class Keeping(Recorder):
+        async def send(self, parcels: Sequence[Any]) -> Any:
+            wires.extend(parcel.wire() for parcel in parcels)
+            return await super().send(parcels)
+
+    async with desk(server.url, operator=Keeping()) as at:
+        at.start()
+        await until_pending(streams, 0)
+    assert wires == [reply("spaced", ambiguous=True)]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("1970-01-01T00:00:10.500Z", 10.5),
+        ("1970-01-01T04:00:00+04:00", 0.0),
+        ("1970-01-01T00:00:07", 7.0),
+        ("9999-12-31T23:59:59-14:00", 253402351199.0),
+        ("0001-01-01T00:00:00+14:00", -62135647200.0),
+        ("", 0.0),
+        ("soon", 0.0),
+    ],
+)
+def test_a_moment_without_a_zone_is_utc_and_no_moment_has_lapsed(text: str, seconds: float) -> None:
+    assert moment_s(text) == seconds

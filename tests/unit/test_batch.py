@@ -1,0 +1,205 @@
+"""From entries to one call of `decide`: what is settled by form, what is left to the rules, and for which days."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from lua.calls import MESSAGE_BYTES, Arg, Batch
+from lua.keys import partition_keys, tags
+from permits import policy as policies
+from permits.calendar import DAY_MS, day_name, day_start_ms, local_day
+from permits.messages import AUDIT_DECODER, DEAD_DECODER, ENCODER, REPLY_DECODER, InboundSms
+from permits.outcomes import REFUSALS
+from permits.partition import Route
+from permits.policy import Policy
+from processor.batch import Entry, Preparer
+
+ROUTE = Route(key=b"a key for tests only", partitions=2)
+HOME = ROUTE.of_document("AZE1111111")[0]
+NOW_MS = 1_767_254_400_000
+"""2026-01-01 12:00 in Baku."""
+TODAY = local_day(NOW_MS)
+ELSEWHERE = next(
+    f"2 AZE {number}" for number in range(1111112, 1111200) if ROUTE.of_document(f"AZE{number}")[0] != HOME
+)
+
+
+def preparer(policy: Policy | None = None, *, index: int = HOME) -> Preparer:
+    return Preparer(
+        index=index,
+        keys=partition_keys(tags(2)[index]),
+        route=ROUTE,
+        policy=policy or policies.load(),
+        script="plain",
+    )
+
+
+def home_sender() -> str:
+    """A phone whose SMS without a document belong to our partition."""
+    return next(s for s in (f"+9945012345{n:02d}" for n in range(100)) if ROUTE.of_sender(s)[0] == HOME)
+
+
+def payload(text: str, **other: Any) -> bytes:
+    fields: dict[str, Any] = {
+        "id": "agg-1",
+        "source": "dev",
+        "sender": home_sender(),
+        "to": "8103",
+        "text": text,
+        "arrived_ms": NOW_MS - 1000,
+    }
+    return ENCODER.encode(InboundSms(**(fields | other)))
+
+
+def numbered(*payloads: bytes | None) -> list[Entry]:
+    return [(b"1767254399000-%d" % at, raw) for at, raw in enumerate(payloads)]
+
+
+def letters(batch: Batch) -> str:
+    return batch.messages[23::MESSAGE_BYTES].decode()
+
+
+def joined(*parts: Arg) -> bytes:
+    """Parts of a text as the function joins them."""
+    return b"".join(part if isinstance(part, bytes) else str(part).encode() for part in parts)
+
+
+def prepare(*payloads: bytes | None, policy: Policy | None = None, unfit: str | None = None) -> Batch:
+    return preparer(policy).prepare(numbered(*payloads), epoch="7", now_ms=NOW_MS, unfit=unfit).batch
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("salam", "malformed"),
+        ("2", "malformed"),
+        ("9 AZE 1111111", "unknown_code"),
+        ("2 AZE 111111", "bad_document"),
+        ("1 2 AZE 1111111", "ambiguous"),
+        ("", "malformed"),
+        ("9" * 65_536, "malformed"),
+    ],
+)
+def test_a_fault_of_form_is_a_refusal_before_the_rules_are_asked(text: str, reason: Any) -> None:
+    batch = prepare(payload(text))
+    assert letters(batch) == REFUSALS[reason]
+    assert len(batch.texts) == 1
+
+
+def test_a_well_formed_request_is_left_to_the_rules_with_both_answers_ready() -> None:
+    batch = prepare(payload("2 AZE 1111111"))
+    assert letters(batch) == "?"
+    start, rest = batch.texts
+    approval = REPLY_DECODER.decode(joined(start, rest))
+    assert (approval.verdict, approval.document_tail, approval.valid_until) == (
+        "approved",
+        "1111",
+        "2026-01-01T11:00:00.000Z",
+    )
+    before, after = batch.frames[0]
+    refusal = REPLY_DECODER.decode(joined(start, before, "1111", after))
+    assert (refusal.verdict, refusal.reason, refusal.permit) == ("refused", "quota", None)
+    assert refusal.expires_at == "2026-01-02T08:00:00.000Z"
+
+
+def test_first_last_count_and_rows_agree_with_the_entries() -> None:
+    batch = prepare(payload("2 AZE 1111111"), None, payload("salam"), payload(ELSEWHERE))
+    assert (batch.first_id, batch.last_id, batch.count) == (b"1767254399000-0", b"1767254399000-3", 4)
+    assert letters(batch) == "?XmM"
+    assert len(batch.messages) == 4 * MESSAGE_BYTES
+    assert len(batch.texts) == 2 + 1 + 1 + 0
+    audit = AUDIT_DECODER.decode(batch.audit)
+    assert [row.entry_id for row in audit.rows] == [f"1767254399000-{at}" for at in range(4)]
+    assert (audit.epoch, audit.partition, audit.decided_ms) == (7, HOME, NOW_MS)
+
+
+def test_an_entry_of_another_partition_goes_there_as_it_stood() -> None:
+    raw = payload(ELSEWHERE)
+    prepared = preparer().prepare(numbered(raw), epoch="7", now_ms=NOW_MS)
+    assert prepared.moves == [(1 - HOME, raw)]
+    assert letters(prepared.batch) == "M"
+
+
+def test_an_unreadable_entry_is_a_dead_letter_with_its_content() -> None:
+    batch = prepare(b'{"text": "\xff\0"}')
+    assert letters(batch) == "X"
+    letter = DEAD_DECODER.decode(joined(batch.texts[0]))
+    assert (letter.kind, letter.entry_id, letter.dead_ms) == ("inbound", "1767254399000-0", NOW_MS)
+    assert letter.raw == '{"text": "\\xff\0"}'
+    assert letter.reason.startswith("not an inbound SMS: ")
+
+
+def test_an_unfit_batch_is_dead_letters_whatever_it_says() -> None:
+    batch = prepare(payload("2 AZE 1111111"), payload("salam"), unfit="the store refused its decision: WRONGTYPE")
+    assert letters(batch) == "XX"
+    assert all(b"the store refused its decision" in joined(text) for text in batch.texts)
+
+
+def test_days_are_consecutive_and_reach_from_two_before_the_oldest_to_the_newest() -> None:
+    old_ms = NOW_MS - 2 * DAY_MS
+    batch = prepare(payload("2 AZE 1111111", arrived_ms=old_ms), payload("2 AZE 1111111"))
+    assert list(batch.days) == [day_name(day) for day in range(TODAY - 4, TODAY + 1)]
+    assert [batch.messages[at + 24] for at in (0, MESSAGE_BYTES)] == [2, 4]
+
+
+def test_a_request_received_two_days_ago_looks_at_the_day_before_that_too() -> None:
+    batch = prepare(payload("2 AZE 1111111", received_ms=NOW_MS - 1000 - 2 * DAY_MS))
+    assert batch.days[0] == day_name(TODAY - 3)
+
+
+def test_an_sms_that_arrived_ahead_of_our_clock_across_midnight_has_its_day() -> None:
+    midnight_ms = day_start_ms(TODAY + 1)
+    prepared = preparer().prepare(
+        numbered(payload("2 AZE 1111111", arrived_ms=midnight_ms + 1000)), epoch="7", now_ms=midnight_ms - 1000
+    )
+    assert prepared.batch.days[-1] == day_name(TODAY + 1)
+
+
+def test_records_expire_after_the_days_that_the_policy_needs() -> None:
+    batch = prepare(payload("2 AZE 1111111"))
+    keep = policies.load().keep_days
+    for day, expiry_s in zip(range(TODAY - 2, TODAY + 1), batch.day_expiries_s, strict=True):
+        assert 0 <= expiry_s - day_start_ms(day + 1 + keep) // 1000 < 3600
+
+
+def test_equal_requests_share_rules_and_frames() -> None:
+    batch = prepare(*(payload("2 AZE 1111111", id=str(n)) for n in range(500)))
+    assert (len(batch.rules), len(batch.frames)) == (1, 1)
+    assert len(batch.texts) == 1000
+
+
+def test_the_rules_of_the_moment_of_receipt_hold(tmp_path: Path) -> None:
+    file = tmp_path / "policy.toml"
+    names = '{ az = "a", ru = "a", en = "a" }'
+    file.write_text(
+        '[documents]\nforeign_length = [6, 9]\n[[documents.series]]\nname = "ID"\nprefix = "AZE"\ndigits = [7]\n'
+        f'[[regimes]]\nname = "old"\nfrom = 2020-01-01T00:00:00\n'
+        f"[[regimes.purposes]]\ncode = 2\nnames = {names}\nminutes = 120\n"
+        '[[regimes]]\nname = "off"\nfrom = 2026-01-01T00:00:00\n'
+    )
+    policy = policies.load(file)
+    now = payload("2 AZE 1111111")
+    before = payload("2 AZE 1111111", received_ms=day_start_ms(TODAY) - 1)
+    assert letters(prepare(before, now, policy=policy)) == "?" + REFUSALS["unknown_code"]
+
+
+@pytest.mark.parametrize("sms_id", ['"', "\\", "\0", "é\n", "x" * 65_536, "\U0001f600"])
+def test_an_odd_id_does_not_break_the_reply(sms_id: str) -> None:
+    start, rest = prepare(payload("2 AZE 1111111", id=sms_id)).texts
+    assert REPLY_DECODER.decode(joined(start, rest)).in_reply_to == sms_id
+
+
+def test_the_oldest_arrival_is_told() -> None:
+    prepared = preparer().prepare(
+        numbered(payload("salam"), payload("salam", arrived_ms=NOW_MS - 9000)), epoch="7", now_ms=NOW_MS
+    )
+    assert prepared.oldest_ms == NOW_MS - 9000
+
+
+def test_audit_rows_hold_no_document_and_no_phone() -> None:
+    audit = prepare(payload("2 AZE 1111111")).audit
+    assert b"1111111" not in bytes(audit)
+    assert home_sender()[1:].encode() not in bytes(audit)
+    assert msgspec.json.decode(audit)

@@ -1,0 +1,108 @@
+"""From an entry to what the rules need to know: owner, partition, and the day that counts."""
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from permits.calendar import local_day
+from permits.messages import ENCODER, InboundSms
+from permits.partition import Route
+from processor.reading import EARLIEST_RECEIPT_MS, LATEST_RECEIPT_MS, Asked, UnreadableError, read_entry
+
+ROUTE = Route(key=b"a key for tests only", partitions=8)
+NOW_MS = 1_767_254_400_000
+"""2026-01-01 12:00 in Baku."""
+
+
+def sms(**other: Any) -> InboundSms:
+    fields: dict[str, Any] = {
+        "id": "1",
+        "source": "dev",
+        "sender": "+994501234567",
+        "to": "8103",
+        "text": "2 AZE 1111111",
+        "arrived_ms": NOW_MS,
+    }
+    return InboundSms(**(fields | other))
+
+
+def asked(**other: Any) -> Asked:
+    return read_entry(ENCODER.encode(sms(**other)), ROUTE, NOW_MS)
+
+
+def test_an_sms_with_a_document_belongs_to_the_document_s_partition() -> None:
+    one = asked()
+    assert (one.partition, one.owner) == ROUTE.of_document("AZE1111111")
+    assert (one.reading.purpose, one.reading.document) == (2, "AZE1111111")
+    assert asked(sender="+994559999999").owner == one.owner
+
+
+def test_an_sms_without_a_document_belongs_to_the_sender_s() -> None:
+    one = asked(text="salam")
+    assert (one.partition, one.owner) == ROUTE.of_sender("+994501234567")
+
+
+@pytest.mark.parametrize("apart_ms", [-EARLIEST_RECEIPT_MS, -1, 0, LATEST_RECEIPT_MS])
+def test_the_gateway_s_time_counts_within_its_bounds(apart_ms: int) -> None:
+    one = asked(received_ms=NOW_MS + apart_ms)
+    assert one.asked_ms == NOW_MS + apart_ms
+    assert one.asked_day == local_day(NOW_MS + apart_ms)
+    assert (one.arrived_ms, one.arrival_day) == (NOW_MS, local_day(NOW_MS))
+
+
+@pytest.mark.parametrize("apart_ms", [-EARLIEST_RECEIPT_MS - 1, LATEST_RECEIPT_MS + 1, -(10**15), 10**30])
+def test_beyond_them_the_arrival_counts(apart_ms: int) -> None:
+    assert asked(received_ms=NOW_MS + apart_ms).asked_ms == NOW_MS
+
+
+def test_an_sms_received_before_midnight_counts_for_that_day() -> None:
+    midnight_ms = NOW_MS - 12 * 3_600_000
+    one = asked(arrived_ms=midnight_ms + 1000, received_ms=midnight_ms - 1000)
+    assert one.arrival_day - one.asked_day == 1
+
+
+@pytest.mark.parametrize("arrived_ms", [0, -(10**30), NOW_MS - 3 * 86_400_000 - 1, NOW_MS + 200_000, 10**30])
+def test_an_absurd_arrival_is_brought_near_to_now(arrived_ms: int) -> None:
+    one = asked(arrived_ms=arrived_ms)
+    assert NOW_MS - 3 * 86_400_000 <= one.arrived_ms <= NOW_MS + LATEST_RECEIPT_MS
+
+
+@pytest.mark.parametrize(
+    ("payload", "said"),
+    [
+        (None, "no field m"),
+        (b"", "truncated"),
+        (b"salam", "malformed"),
+        (b"{}", "missing required field `id`"),
+        (b"[]", "Expected `object`"),
+        (msgspec.json.encode({**msgspec.to_builtins(sms()), "text": 2}), r"Expected `str`, got `int` - at `\$.text`"),
+        (ENCODER.encode(sms()).replace(b"AZE", b"\xff\xfe"), "utf-8"),
+        (ENCODER.encode(sms()).replace(b"AZE", b"\\ud800"), "surrogate"),
+        (ENCODER.encode(sms()) + b"x", "malformed"),
+        (b'{"x": ' + b"[" * 100_000, "recursion"),
+        (ENCODER.encode(sms()).replace(b"1767254400000", b"1e400"), "out of range"),
+        (ENCODER.encode(sms()).replace(b"1767254400000", b"9" * 5000), "out of range"),
+    ],
+)
+def test_what_is_no_sms_is_unreadable_with_a_reason(payload: bytes | None, said: str) -> None:
+    with pytest.raises(UnreadableError, match=said):
+        read_entry(payload, ROUTE, NOW_MS)
+
+
+@pytest.mark.parametrize("text", ["", "\0", "9" * 65_536, "\U0001f600" * 100, "﷽" * 1000])
+def test_no_text_is_too_odd_to_be_read(text: str) -> None:
+    assert asked(text=text).reading.fault is not None
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_do_more_than_become_unreadable(payload: bytes) -> None:
+    with pytest.raises(UnreadableError):
+        read_entry(payload, ROUTE, NOW_MS)
+
+
+def test_fields_of_a_later_release_are_passed_over() -> None:
+    payload = msgspec.json.encode({**msgspec.to_builtins(sms()), "shard": {"a": [1]}})
+    assert read_entry(payload, ROUTE, NOW_MS).sms == sms()
