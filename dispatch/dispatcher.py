@@ -4,6 +4,7 @@ Reads `replies:{p}` of the partitions it holds. A stop sends what is queued firs
 """
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -68,10 +69,13 @@ class Dispatcher:
 
     async def _drained(self) -> None:
         """Returns when our partitions' replies are sent, or after the patience of a stop."""
+        # No `asyncio.timeout`: redis-py's own time limit can swallow a cancellation on Python 3.11.
+        deadline = time.monotonic() + self._drain_s
         try:
-            async with asyncio.timeout(self._drain_s):
-                while await self._is_unsent():  # noqa: ASYNC110  # the condition stands in the store
-                    await asyncio.sleep(LOOK_S)
+            while await self._is_unsent():
+                if time.monotonic() >= deadline:
+                    raise TimeoutError
+                await asyncio.sleep(LOOK_S)
         except TimeoutError:
             self._log.warning("stopped with unsent replies; the next dispatcher goes on with them")
 

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from dispatch.outgoing import Outgoing
 from dispatch.reply_lane import ReplyLane
-from lua import library
+from lua import calls, library
 from lua.calls import Command
 from lua.keys import DISPATCH_GROUP, PartitionKeys
 from permits.messages import ENCODER, DeadLetter
@@ -65,9 +65,11 @@ class Ledger:
                 pass
             self._awake.clear()
             try:
-                await self._write()
-                if time.monotonic() - self._trimmed_at >= TRIM_EVERY_S:
-                    await self._trim()
+                try:
+                    await self._write()
+                finally:  # what was acknowledged goes, also while something else cannot be written
+                    if time.monotonic() - self._trimmed_at >= TRIM_EVERY_S:
+                        await self._trim()
             except (*STORE_ERRORS, RedisError) as error:
                 self._log.warning("settlements not written", error=type(error).__name__)
                 self._awake.set()
@@ -88,14 +90,14 @@ class Ledger:
         dead, self._dead = self._dead, []
         sent, self._sent = self._sent, {}
         try:
-            # A dead letter comes before its acknowledgement: written twice at worst, never lost.
             letters = await self._call([_letter(outgoing, reason) for outgoing, reason in dead])
             unwritten: list[tuple[Outgoing, str]] = []
             for (outgoing, reason), reply in zip(dead, letters, strict=True):
                 if isinstance(reply, ResponseError):
                     unwritten.append((outgoing, reason))
                 else:
-                    sent.setdefault(outgoing.lane, []).append(outgoing.entry_id)
+                    self._to_trim[outgoing.lane.lease.keys] = outgoing.lane
+                    outgoing.lane.settled([outgoing.entry_id])
                     REPLIES_DEAD.labels(reason.split(":", 1)[0]).inc()
             dead = unwritten
             acks = await self._call([_ack(lane, entry_ids) for lane, entry_ids in sent.items()])
@@ -158,7 +160,8 @@ def _letter(outgoing: Outgoing, reason: str) -> Command:
         dead_ms=time.time_ns() // 1_000_000,
         raw=outgoing.parcel.body.decode("utf-8", "backslashreplace"),
     )
-    return ["XADD", outgoing.lane.lease.keys.dead, "*", "m", ENCODER.encode(letter)]
+    keys = outgoing.lane.lease.keys
+    return calls.bury_command(keys, group=DISPATCH_GROUP, entry_id=outgoing.entry_id, letter=ENCODER.encode(letter))
 
 
 def _raise_first(replies: Sequence[Any]) -> None:

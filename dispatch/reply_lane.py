@@ -25,6 +25,8 @@ ANSWER_S: Final = 5.0
 READ: Final = 100
 MOST_UNSETTLED: Final = 500
 """Replies of one partition under way at once: what a crash can make ambiguous."""
+MOST_PARKED: Final = 2000
+"""Replies of one partition that wait for their next try beside those: one network that is down must not stop all."""
 LINGER_S: Final = 1.0
 """How long a lane that must end waits for what is in flight; well below the lease."""
 PAUSE_S: Final = (0.05, 2.0)
@@ -43,6 +45,7 @@ class ReplyLane:
         self._wire = wire
         self._submit = submit
         self._unsettled: set[bytes] = set()
+        self._parked: set[bytes] = set()
         self._settled_meanwhile: set[bytes] | None = None
         self._changed = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -71,13 +74,24 @@ class ReplyLane:
     def settled(self, entry_ids: Iterable[bytes]) -> None:
         """Entries that are done with and acknowledged."""
         self._unsettled.difference_update(entry_ids)
+        self._parked.difference_update(entry_ids)
         if self._settled_meanwhile is not None:
             self._settled_meanwhile.update(entry_ids)
         self._changed.set()
 
+    def parked(self, entry_id: bytes) -> None:
+        """An entry that waits for its next try: others may go meanwhile."""
+        self._parked.add(entry_id)
+        self._changed.set()
+
+    def resumed(self, entry_id: bytes) -> None:
+        """A parked entry is on its way again."""
+        self._parked.discard(entry_id)
+
     def left(self, entry_id: bytes) -> None:
         """An entry that was not sent for want of a sure lease: still pending, for whoever holds the partition next."""
         self._unsettled.discard(entry_id)
+        self._parked.discard(entry_id)
         self._sweep_at_s = 0.0
         self._changed.set()
 
@@ -97,7 +111,8 @@ class ReplyLane:
 
     async def _step(self) -> None:
         """Read one page and hand it over; wait while too much is under way."""
-        if not self.may_send or len(self._unsettled) >= MOST_UNSETTLED:
+        under_way = len(self._unsettled) - len(self._parked)
+        if not self.may_send or under_way >= MOST_UNSETTLED or len(self._parked) >= MOST_PARKED:
             await self._wait()
             return
         if self._after is None and time.monotonic() >= self._sweep_at_s:

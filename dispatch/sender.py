@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from dispatch.ledger import Ledger
-from dispatch.operators.port import Operator, Outcome
+from dispatch.operators.port import Operator, Outcome, Parcel
 from dispatch.outgoing import Outgoing
 from dispatch.throttle import Throttle
-from runtime.telemetry import REPLY_AGE, SEND_FAILURES, SENT
+from runtime.telemetry import REPLY_AGE, SEND_FAILURES, SENT, Log
 
 BATCH: Final = 100
 """The http operator's contract: up to 100 replies a request."""
@@ -32,6 +32,7 @@ class Sender:
         self._throttle = throttle
         self._window = window
         self._queue: asyncio.Queue[Outgoing] = asyncio.Queue()
+        self._log = Log("dispatch")
 
     def submit(self, outgoing: Outgoing) -> None:
         """Take a reply; its lane hears of it when it is settled or left."""
@@ -53,7 +54,14 @@ class Sender:
             if fit and await self._throttle.take(len(fit)):
                 fit = self._fit(fit)  # what lapsed or was lost during the wait stays here
             if fit:
-                self._settle(fit, await self._operator.send([outgoing.parcel for outgoing in fit]))
+                self._settle(fit, await self._send([outgoing.parcel for outgoing in fit]))
+
+    async def _send(self, parcels: Sequence[Parcel]) -> Outcome:
+        try:
+            return await self._operator.send(parcels)
+        except Exception as error:  # noqa: BLE001  # an operator's fault must not end the dispatcher
+            self._log.error("the operator failed", cause=error)
+            return Outcome(unknown=True, pause_s=1.0, cause=type(error).__name__)
 
     def _fit(self, batch: Sequence[Outgoing]) -> list[Outgoing]:
         """What may be sent now; what never may is a dead letter."""
@@ -102,8 +110,13 @@ class Sender:
             # The operator as a whole took nothing: its pause is the back-off of all, and ends for all at once.
             self._queue.put_nowait(outgoing)
         else:
-            asyncio.get_running_loop().call_later(backoff_s(outgoing.attempts), self._queue.put_nowait, outgoing)
+            outgoing.lane.parked(outgoing.entry_id)
+            asyncio.get_running_loop().call_later(backoff_s(outgoing.attempts), self._resume, outgoing)
             outgoing.attempts += 1
+
+    def _resume(self, outgoing: Outgoing) -> None:
+        outgoing.lane.resumed(outgoing.entry_id)
+        self._queue.put_nowait(outgoing)
 
 
 def backoff_s(attempts: int) -> float:

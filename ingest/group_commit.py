@@ -15,6 +15,8 @@ from runtime.connection import Wire
 
 MAX_ENTRIES: Final = 4000
 """Entries of one write: bounds the time that the first of them waits for the last."""
+MOST_WAITING: Final = 40_000
+"""Entries that may wait for their write; more would be answered later than an aggregator waits."""
 ANSWER_S: Final = 5.0
 
 
@@ -28,11 +30,15 @@ class GroupCommit:
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
         self._waiting: list[tuple[list[Command], asyncio.Future[None]]] = []
+        self._entries = 0
         self._awake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     async def append(self, entries: Sequence[tuple[str, bytes]]) -> None:
         """Store (stream, payload) entries, in order; NotStoredError where that is not sure."""
+        if self._entries + len(entries) > MOST_WAITING:
+            raise NotStoredError(f"{self._entries} SMS wait to be written")
+        self._entries += len(entries)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._write())
         stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -62,9 +68,13 @@ class GroupCommit:
             taken += 1
             size += len(commands)
         group, self._waiting = self._waiting[:taken], self._waiting[taken:]
+        self._entries -= size
         try:
             replies = await self._wire.call(*(c for commands, _ in group for c in commands), timeout_s=ANSWER_S)
         except (RedisError, OSError) as error:
+            # Who waits behind a store that is away would wait for each write before it: all are told now.
+            group, self._waiting = group + self._waiting, []
+            self._entries = 0
             for _, stored in group:
                 _settle(stored, NotStoredError(f"store away ({type(error).__name__})"))
             return

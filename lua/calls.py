@@ -138,6 +138,11 @@ async def register(store: Store, keys: PartitionKeys, *, group: str, now_ms: int
     return bool(await store.execute_command("FCALL", library.REGISTER, 2, keys.replies, keys.groups, group, now_ms))
 
 
+def bury_command(keys: PartitionKeys, *, group: str, entry_id: bytes, letter: bytes) -> Command:
+    """Make a dead letter of a pending reply and acknowledge it, in one step and once, on a full store too."""
+    return ["FCALL", library.BURY, 2, keys.dead, keys.replies, group, entry_id, letter]
+
+
 async def trim(store: Store, keys: PartitionKeys, *, now_ms: int, silence_ms: int) -> tuple[int, list[str]]:
     """Remove replies that every registered group is done with: (entries removed, groups dropped for silence)."""
     removed, *dropped = await store.execute_command(

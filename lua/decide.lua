@@ -181,10 +181,11 @@ local function decide(keys, args)
         end
       end
       local known, reused, held = false, false, nil
-      if values then
+      local record = values and values[day] or ''
+      -- A full record is not looked through: a flood on one document must not hold the store.
+      if values and #record < cap then
         known, reused, held = look_up(values, days, blob, base, day, day - timing % 4, by_text == 1)
       end
-      local record = values and values[day] or ''
       if reused then
         ids_reused = ids_reused + 1
       end

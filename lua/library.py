@@ -19,6 +19,7 @@ RELEASE: Final = "permits_v1_release"
 JOIN: Final = "permits_v1_join"
 REGISTER: Final = "permits_v1_register"
 TRIM: Final = "permits_v1_trim"
+BURY: Final = "permits_v1_bury"
 
 
 class LibraryDiffersError(RuntimeError):
@@ -33,16 +34,18 @@ def source() -> str:
 
 async def ensure_loaded(store: Store) -> None:
     """Load the library where it is missing; raise LibraryDiffersError where another source has its name."""
-    try:
-        await store.execute_command("FUNCTION", "LOAD", source())
-    except ResponseError as error:
-        if "already exists" not in str(error):
-            raise
-        stored = await store.execute_command("FUNCTION", "LIST", "LIBRARYNAME", LIBRARY, "WITHCODE")
-        if source() not in _texts(stored):
-            raise LibraryDiffersError(
-                f"the store's function library {LIBRARY} differs from ours: bump the version of the library"
-            ) from None
+    stored = _texts(await store.execute_command("FUNCTION", "LIST", "LIBRARYNAME", LIBRARY, "WITHCODE"))
+    if not stored:  # looked at first: a full store refuses a load, and its backlog must still be drained
+        try:
+            await store.execute_command("FUNCTION", "LOAD", source())
+        except ResponseError as error:
+            if "already exists" not in str(error):
+                raise
+        stored = _texts(await store.execute_command("FUNCTION", "LIST", "LIBRARYNAME", LIBRARY, "WITHCODE"))
+    if source() not in stored:
+        raise LibraryDiffersError(
+            f"the store's function library {LIBRARY} differs from ours: bump the version of the library"
+        )
 
 
 def _texts(reply: object) -> list[str]:

@@ -73,5 +73,18 @@ local function trim(keys, args)
 end
 
 -- allow-oom: a reader that starts anew while the store is full is what drains it.
+-- permits_v1_bury: makes a dead letter of a reply and acknowledges it, once: what is pending no more is left alone.
+-- KEYS  1 dead  2 replies   ARGV  1 group  2 id of the reply's entry  3 the letter's JSON
+-- Reply 1 where the letter was written, else 0
+local function bury(keys, args)
+  redis.call('XLEN', keys[1])
+  local pending = redis.call('XACK', keys[2], args[1], args[2])
+  if pending == 1 then
+    redis.call('XADD', keys[1], '*', 'm', args[3])
+  end
+  return pending
+end
+
 redis.register_function{function_name = 'permits_v1_register', callback = register, flags = {'allow-oom'}}
 redis.register_function{function_name = 'permits_v1_trim', callback = trim, flags = {'allow-oom'}}
+redis.register_function{function_name = 'permits_v1_bury', callback = bury, flags = {'allow-oom'}}

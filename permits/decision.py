@@ -57,6 +57,8 @@ class Model:
         arrival_s = request.arrived_ms // 1000
         day = local_day(request.asked_ms)
         record = self._records[request.owner]
+        if sum(1 for entry in record if entry.arrival_day == arrival_day) >= self._record_entries:
+            return SHED
         for entry in record:
             if entry.identity != request.identity:
                 continue
@@ -65,8 +67,6 @@ class Model:
                     return DUPLICATE
             elif entry.arrival_day >= arrival_day - DEDUP_DAYS:
                 return DUPLICATE
-        if sum(1 for entry in record if entry.arrival_day == arrival_day) >= self._record_entries:
-            return SHED
         letter = request.refused or self._rule_letter(request, record, day)
         record.append(_Entry(request.identity, letter, request.purpose, day, arrival_day, arrival_s))
         return letter

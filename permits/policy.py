@@ -132,6 +132,9 @@ def _check(path: Path, file: PolicyFile) -> None:
     starts = [_start_ms(r.start) for r in file.regimes]
     if len(set(starts)) != len(starts):
         raise PolicyError(f"{path}: regimes: two regimes start at the same moment")
+    names = [r.name for r in file.regimes]
+    if len(set(names)) != len(names):
+        raise PolicyError(f"{path}: regimes: a name stands twice in {names}")
     for at, regime in enumerate(file.regimes):
         codes = [p.code for p in regime.purposes]
         if len(set(codes)) != len(codes):

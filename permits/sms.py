@@ -84,6 +84,8 @@ class _Scan:
     odd = False  # a code with a letter stuck to it, which may hide a digit
     long = False  # a number too long for a code
     english = False
+    word = ""  # the last one
+    word_end = 0
 
     def __init__(self, folded: str) -> None:
         self.text = f" {folded}  "  # room to look around each item
@@ -103,6 +105,7 @@ class _Scan:
 
     def _word(self, item: re.Match[str]) -> None:
         word = item["word"]
+        self.word, self.word_end = word, item.end()
         if len(word) == 1:
             self.lone = item.end()
         elif word in _ENGLISH:
@@ -152,6 +155,7 @@ class _Scan:
         if (
             document is None
             or self._follows_lone(item.start("foreign"))
+            or self._splits_series(item)
             or _HIDDEN_LETTER.match(self.text, self.end) is not None
         ):
             self.bad = True
@@ -161,6 +165,13 @@ class _Scan:
     def _follows_lone(self, start: int) -> bool:
         lone = self.lone
         return lone > 0 and not self.text[lone:start].strip(SEPARATOR)
+
+    def _splits_series(self, item: re.Match[str]) -> bool:
+        """Whether the word before is the front of a series and the document its rest: `AZ E1234567`."""
+        if not self.word or self.text[self.word_end : item.start("foreign")].strip(_GAPS):
+            return False
+        front, rest = self.word.upper(), item["foreign"].upper()
+        return any(front == name[:at] and rest.startswith(name[at:]) for name in NATIONAL for at in range(1, len(name)))
 
     def _found(self, document: str) -> None:
         self.two |= self.document is not None and self.document != document

@@ -11,6 +11,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from lua.keys import INBOUND_GROUP, PartitionKeys
 from lua.library import LibraryDiffersError, ensure_loaded
+from lua.store import Store
 from permits.policy import PolicyError
 from permits.policy import load as load_policy
 from processor.batch import Preparer
@@ -86,14 +87,24 @@ async def serve(stop: asyncio.Event) -> int:
     return 0
 
 
-async def make_groups(client: Client, partitions: list[PartitionKeys]) -> None:
+async def make_groups(store: Store, partitions: list[PartitionKeys]) -> None:
     """The consumer group on every inbound stream, from its beginning."""
     for keys in partitions:
+        if await _has_group(store, keys.inbound):
+            continue  # a full store refuses XGROUP CREATE, and its backlog must still be drained
         try:
-            await client.execute_command("XGROUP", "CREATE", keys.inbound, INBOUND_GROUP, "0", "MKSTREAM")
+            await store.execute_command("XGROUP", "CREATE", keys.inbound, INBOUND_GROUP, "0", "MKSTREAM")
         except ResponseError as error:
             if "BUSYGROUP" not in str(error):
                 raise
+
+
+async def _has_group(store: Store, stream: str) -> bool:
+    try:
+        groups: list[dict[str, Any]] = await store.execute_command("XINFO GROUPS", stream)
+    except ResponseError:  # no such stream
+        return False
+    return any(group["name"] == INBOUND_GROUP.encode() for group in groups)
 
 
 class _Worker:
@@ -121,10 +132,13 @@ class _Worker:
 
     async def drained(self) -> None:
         """Returns when nothing undecided is left in our partitions, or after the patience of a stop."""
+        # No `asyncio.timeout`: redis-py's own time limit can swallow a cancellation on Python 3.11.
+        deadline = time.monotonic() + self._settings.drain_s
         try:
-            async with asyncio.timeout(self._settings.drain_s):
-                while await self._undecided():  # noqa: ASYNC110  # the condition stands in the store
-                    await asyncio.sleep(0.05)
+            while await self._undecided():
+                if time.monotonic() >= deadline:
+                    raise TimeoutError
+                await asyncio.sleep(0.05)
         except (TimeoutError, RedisError, OSError):
             self._log.warning("stopped with undecided SMS; another worker goes on with them")
 
@@ -146,7 +160,7 @@ class _Worker:
                         (keys.dead, self._settings.dead_days),
                     ):
                         oldest = now_ms - days * 86_400_000
-                        await self._client.execute_command("XTRIM", stream, "MINID", "~", oldest)
+                        await self._client.execute_command("XTRIM", stream, "MINID", "=", oldest)
             except (RedisError, OSError) as error:
                 self._log.warning("housekeeping put off", error=type(error).__name__)
             await asyncio.sleep(HOUSEKEEPING_S)

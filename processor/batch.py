@@ -20,7 +20,7 @@ from permits.outcomes import DEAD, MOVED, REFUSALS, Reason
 from permits.partition import Route
 from permits.policy import Policy, Purpose, Regime
 from permits.replies import Script, Texts
-from processor.reading import Asked, UnreadableError, read_entry
+from processor.reading import LATEST_RECEIPT_MS, Asked, UnreadableError, read_entry
 
 Entry = tuple[bytes, bytes | None]
 """Entry id and its field `m`."""
@@ -30,6 +30,8 @@ REPLY_WORTH_MS: Final = DAY_MS
 COUNTS_DAYS: Final = 8
 EXPIRY_STAGGER_S: Final = 20
 """Records of one day expire partition by partition, not all at midnight."""
+MOST_NUMBERED: Final = 255
+"""Rules and frames are numbered in one byte, from 1."""
 NO_TAIL: Final = b"    "
 
 
@@ -57,9 +59,13 @@ class Preparer:
         }
 
     def prepare(self, entries: Sequence[Entry], *, epoch: str, now_ms: int, unfit: str | None = None) -> Prepared:
-        """The call that decides `entries`; with `unfit`, the call that makes dead letters of them."""
+        """The call that decides `entries`, from the first on; with `unfit` it makes dead letters of them."""
         draft = _Draft(self, now_ms, self._texts)
+        taken = 0
         for entry_id, payload in entries:
+            if draft.is_full:
+                break
+            taken += 1
             try:
                 if unfit is not None:
                     raise UnreadableError(unfit)
@@ -71,7 +77,7 @@ class Preparer:
                 draft.judge(entry_id, asked)
             else:
                 draft.move(entry_id, asked)
-        return draft.finish(entries, epoch)
+        return draft.finish(entries[:taken], epoch)
 
 
 class _Draft:
@@ -95,9 +101,15 @@ class _Draft:
         self._frames: list[tuple[str, str]] = []
         self._frame_at: dict[tuple[str, Lang, Reason, int | None], int] = {}
         self._approvals: dict[tuple[str, int, Lang], tuple[str, str, str, str]] = {}
-        self._lowest_day = self._highest_day = local_day(now_ms)
-        self._lowest_day -= 2
+        self._lowest_day = local_day(now_ms) - 2
+        # A clock of ingest may be ahead: what it filed under tomorrow is looked up too.
+        self._highest_day = local_day(now_ms + LATEST_RECEIPT_MS)
         self._oldest_ms = now_ms
+
+    @property
+    def is_full(self) -> bool:
+        """Whether another entry might need a rule or a frame more than one byte can number."""
+        return max(len(self._rules), len(self._frames)) >= MOST_NUMBERED
 
     def bury(self, entry_id: bytes, payload: bytes | None, reason: str) -> None:
         """An entry that is no SMS: a dead letter in the same call."""

@@ -62,7 +62,7 @@ class DecideLane:
         self._wall_ms = wall_ms
         self._stopping = False
         self._from_head = True
-        self._unfit: str | None = None
+        self._unfit: tuple[bytes, str] | None = None
         self._pause_s = PAUSE_S[0]
         self._pace_s = pace_s
         self._decided_mono_s = 0.0
@@ -83,8 +83,8 @@ class DecideLane:
                     return
                 except STORE_ERRORS as error:
                     entries = await self._recover(type(error).__name__)
-                except ResponseError as error:
-                    entries = await self._mend(error, len(entries))
+                except Exception as error:  # noqa: BLE001  # whatever one batch does, its partition goes on
+                    entries = await self._mend(error, entries)
         finally:
             await self._wire.close()
 
@@ -112,7 +112,8 @@ class DecideLane:
     async def _decide(self, entries: list[Entry]) -> list[Entry]:
         """One batch decided; the next batch."""
         began = time.perf_counter()
-        prepared = self._preparer.prepare(entries, epoch=self._lease.epoch, now_ms=self._wall_ms(), unfit=self._unfit)
+        unfit = self._unfit[1] if self._unfit is not None and self._unfit[0] == entries[0][0] else None
+        prepared = self._preparer.prepare(entries, epoch=self._lease.epoch, now_ms=self._wall_ms(), unfit=unfit)
         if prepared.moves:
             await self._append(prepared.moves)
         call = decide_command(
@@ -129,7 +130,7 @@ class DecideLane:
             self._log.warning("partition lost", partition=self._lease.index)
             raise _LostError
         if isinstance(decided, Decided):
-            self._count(decided, len(entries), prepared.oldest_ms, time.perf_counter() - began)
+            self._count(decided, prepared.batch.count, prepared.oldest_ms, time.perf_counter() - began)
         elif not isinstance(decided, Applied):
             self._from_head = True
             LANE_RESTARTS.labels("gap").inc()
@@ -172,10 +173,11 @@ class DecideLane:
         self._pause_s = min(self._pause_s * 2, PAUSE_S[1])
         return []
 
-    async def _mend(self, error: ResponseError, size: int) -> list[Entry]:
-        """After an error reply: make what is missing; of a batch that cannot be decided, find the entry."""
-        text = str(error)
-        code = error.status_code or text.split(" ", 1)[0]  # the client cuts the codes that it knows off the text
+    async def _mend(self, error: Exception, entries: list[Entry]) -> list[Entry]:
+        """After an error: make what is missing; of a batch that cannot be decided, find the entry."""
+        text, size = str(error), len(entries)
+        # The client cuts the codes that it knows off the text.
+        code = (isinstance(error, ResponseError) and error.status_code) or text.split(" ", 1)[0]
         if "NOGROUP" in text:
             await self._try("XGROUP", "CREATE", self._keys.inbound, INBOUND_GROUP, "0", "MKSTREAM")
         elif "Function not found" in text:
@@ -183,15 +185,16 @@ class DecideLane:
         elif code in CONDITIONS:
             return await self._recover(code)
         elif size > 1:
-            self._log.error("batch refused by the store, trying half of it", cause=error, size=size)
+            self._log.error("batch not decided, trying half of it", cause=error, size=size)
             self._from_head, self._limit = True, size // 2
             return []
         elif size == 1 and self._unfit is None:
-            self._log.error("entry refused by the store, making a dead letter of it", cause=error)
-            self._from_head, self._limit, self._unfit = True, 1, f"the store refused its decision: {text[:200]}"
+            self._log.error("entry not decided, making a dead letter of it", cause=error)
+            self._from_head, self._limit = True, 1
+            self._unfit = (entries[0][0], f"its decision failed: {type(error).__name__}: {text[:200]}")
             return []
         else:
-            self._log.error("the store refuses to decide", cause=error, partition=self._lease.index)
+            self._log.error("nothing can be decided", cause=error, partition=self._lease.index)
             self._limit, self._unfit = self._most, None
         return await self._recover("error_reply")
 

@@ -20,7 +20,7 @@ async def check(store: Store, settings: Settings) -> None:
     check_version(name, version)
     try:
         config: dict[str, str] = await store.execute_command(
-            "CONFIG GET", "appendonly", "appendfsync", "maxmemory-policy", "maxmemory"
+            "CONFIG GET", "appendonly", "appendfsync", "no-appendfsync-on-rewrite", "maxmemory-policy", "maxmemory"
         )
     except ResponseError as error:
         raise StartupError(f"the store does not show its settings (CONFIG GET: {error}); allow config|get") from None
@@ -33,6 +33,8 @@ async def check(store: Store, settings: Settings) -> None:
             f"ICAZE_DURABILITY=fsync needs a store with appendonly yes and appendfsync always; this one has "
             f"appendonly {config['appendonly']} and appendfsync {config['appendfsync']}"
         )
+    if settings.durability == "fsync" and config["no-appendfsync-on-rewrite"] != "no":
+        raise StartupError("ICAZE_DURABILITY=fsync needs no-appendfsync-on-rewrite no: else a rewrite stops the syncs")
 
 
 def check_version(name: str, version: str) -> None:

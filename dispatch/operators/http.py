@@ -121,7 +121,7 @@ def _pause(retry_after: str | None) -> float:
         return ERROR_PAUSE_S
     try:
         seconds = float(retry_after) if retry_after.isdecimal() else _seconds_until(retry_after)
-    except ValueError:
+    except (ValueError, OverflowError):
         return ERROR_PAUSE_S
     return min(max(seconds, 0.0), LONGEST_PAUSE_S)
 

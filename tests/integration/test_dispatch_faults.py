@@ -13,18 +13,22 @@ from aiohttp import web
 from bench.sink import Behaviour
 from dispatch.operators.http import HttpOperator
 from dispatch.operators.port import Outcome, Parcel
+from dispatch.reply_lane import MOST_UNSETTLED
 from permits.calendar import rfc3339
 from runtime.connection import Client
 from runtime.embedded import EmbeddedStore
 from tests.eventually import eventually
 from tests.integration.dispatching import (
+    PARTITIONS,
     SETTINGS,
     Post,
+    Recorder,
     accepted,
     answering,
     dead,
     dispatching,
     queue,
+    reply,
     sinking,
     twice_unmarked,
     until_empty,
@@ -230,3 +234,24 @@ async def test_an_approval_that_lapses_while_the_operator_is_away_is_not_sent_la
         await until_empty(redis)
     assert {letter["reason"] for letter in await dead(redis)} == {"lapsed: not sent in time"}
     assert len(gateway.seen) <= 5
+
+
+async def test_replies_to_one_network_that_is_down_do_not_stop_the_others(server: EmbeddedStore, redis: Client) -> None:
+    class OneNetworkDown(Recorder):
+        async def send(self, parcels: Sequence[Parcel]) -> Outcome:
+            down = frozenset(parcel.id for parcel in parcels if parcel.id.startswith("r"))
+            accepted = frozenset(parcel.id for parcel in parcels) - down
+            self.seen += [(name, False) for name in accepted]
+            return Outcome(accepted=accepted, retry=down, cause="retry")
+
+    one = PARTITIONS[:1]
+    await queue(redis, 2 * MOST_UNSETTLED, partitions=one)
+    for name in range(50):
+        await redis.execute_command("XADD", one[0].replies, "*", "m", reply(f"healthy-{name}"))
+    operator = OneNetworkDown()
+    async with dispatching(server.url, operator, settings=msgspec.structs.replace(SETTINGS, drain_s=0)):
+
+        async def all_healthy_are_sent() -> bool:
+            return len(operator.seen) == 50
+
+        await eventually(all_healthy_are_sent)

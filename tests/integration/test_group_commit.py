@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from redis.exceptions import InvalidResponse
 
-from ingest.group_commit import MAX_ENTRIES, GroupCommit, NotStoredError
+from ingest.group_commit import MAX_ENTRIES, MOST_WAITING, GroupCommit, NotStoredError
 from runtime.connection import Client, Wire, connect
 from runtime.embedded import EmbeddedStore
 
@@ -137,3 +137,23 @@ async def test_a_store_that_goes_away_and_comes_back_is_found_again(own_store: E
 
 async def test_closing_without_a_single_append_is_fine(wire: CountingWire) -> None:
     await GroupCommit(wire).close()
+
+
+async def test_when_the_store_is_away_everyone_who_waits_is_told_at_once(
+    commit: GroupCommit, wire: CountingWire
+) -> None:
+    wire.fault = ConnectionError("away")
+    waiting = [commit.append([("inbound", b"x")] * MAX_ENTRIES) for _ in range(5)]
+    told = await asyncio.gather(*waiting, return_exceptions=True)
+    assert all(isinstance(one, NotStoredError) for one in told)
+    assert len(wire.writes) == 1
+
+
+async def test_more_than_can_be_written_soon_is_refused(commit: GroupCommit, redis: Client) -> None:
+    batches = MOST_WAITING // MAX_ENTRIES
+    told = await asyncio.gather(
+        *(commit.append([("inbound", b"x")] * MAX_ENTRIES) for _ in range(batches + 2)), return_exceptions=True
+    )
+    assert [type(one) for one in told] == [type(None)] * batches + [NotStoredError] * 2
+    await commit.append([("inbound", b"later")])
+    assert len(await entries(redis)) == batches * MAX_ENTRIES + 1

@@ -15,6 +15,7 @@ from lua.library import ensure_loaded
 from permits.calendar import day_name, local_day
 from permits.messages import Reply
 from permits.partition import FIELD_BYTES
+from processor.reading import read_entry
 from runtime.connection import Client, Wire, connect
 from runtime.embedded import EmbeddedStore
 from tests.eventually import eventually
@@ -245,7 +246,7 @@ async def test_a_record_that_breaks_the_function_costs_one_dead_letter(floor: Fl
         await floor.settled()
     [letter] = await floor.dead()
     assert letter.entry_id == poisoned.decode()
-    assert letter.reason.startswith("the store refused its decision: ")
+    assert letter.reason.startswith("its decision failed: ResponseError: ")
     assert letter.raw == raw.decode()
     assert [reply.in_reply_to for reply in await floor.replies()] == [*before, *behind]
 
@@ -277,3 +278,35 @@ async def test_one_partition_s_fault_does_not_hold_up_the_others(floor: Floor) -
         [reply] = await eventually(answered)
     assert reply.in_reply_to == "sms-1"
     assert await floor.undecided() == 1
+
+
+async def test_an_entry_that_cannot_be_prepared_costs_one_dead_letter(
+    floor: Floor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fragile(payload: bytes | None, *others: Any) -> Any:
+        if payload is not None and b"fragile" in payload:
+            raise ZeroDivisionError("unforeseen")
+        return read_entry(payload, *others)
+
+    monkeypatch.setattr("processor.batch.read_entry", fragile)
+    before = await floor.push([f"2 {one}" for one in AT_HOME[:10]], prefix="before")
+    await floor.put(payload(f"2 {AT_HOME[10]}", "fragile"))
+    behind = await floor.push([f"2 {one}" for one in AT_HOME[11:21]], prefix="behind")
+    async with floor.deciding():
+        await floor.settled()
+    [letter] = await floor.dead()
+    assert "ZeroDivisionError" in letter.reason
+    assert [reply.in_reply_to for reply in await floor.replies()] == [*before, *behind]
+
+
+async def test_a_lost_answer_to_a_dead_letter_does_not_bury_the_next_entry(floor: Floor) -> None:
+    ids = await floor.push([f"2 {document}" for document in AT_HOME[:3]])
+    lane = floor.lane(await floor.lease())
+    # As after a dead letter whose answer was lost: the entry it was meant for is gone.
+    lane._unfit = (b"1-0", "another entry's reason")  # pyright: ignore[reportPrivateUsage]
+    running = asyncio.create_task(lane.run())
+    await floor.settled()
+    lane.stop()
+    await running
+    assert await floor.dead() == []
+    assert [reply.in_reply_to for reply in await floor.replies()] == ids

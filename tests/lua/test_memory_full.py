@@ -9,6 +9,7 @@ from redis.exceptions import OutOfMemoryError
 
 from lua import calls
 from lua.library import ensure_loaded
+from processor.app import make_groups
 from runtime.connection import connect
 from runtime.embedded import EmbeddedStore
 from tests.lua.batches import Ask, Partition, owner
@@ -66,3 +67,10 @@ async def test_a_full_store_still_lets_roles_take_over_and_drain_replies(full: P
     await store.execute_command("XACK", keys.replies, "dispatch", read[0][1][0][0])
     assert await calls.trim(store, keys, now_ms=2, silence_ms=1000) == (1, [])
     assert await calls.release(store, lease_key=keys.lease("dispatch"), owner="new") is True
+
+
+async def test_a_worker_starts_on_a_full_store_that_it_once_prepared(full: Partition) -> None:
+    await make_groups(full.store, [full.keys])
+    await fill(full)
+    await ensure_loaded(full.store)
+    await make_groups(full.store, [full.keys])

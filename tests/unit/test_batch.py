@@ -203,3 +203,29 @@ def test_audit_rows_hold_no_document_and_no_phone() -> None:
     assert b"1111111" not in bytes(audit)
     assert home_sender()[1:].encode() not in bytes(audit)
     assert msgspec.json.decode(audit)
+
+
+def test_what_a_clock_ahead_filed_under_tomorrow_is_looked_up() -> None:
+    almost_midnight_ms = day_start_ms(TODAY + 1) - 30_000
+    entry = (b"1-0", payload("2 AZE 1111111", arrived_ms=almost_midnight_ms - 1000))
+    batch = preparer().prepare([entry], epoch="7", now_ms=almost_midnight_ms).batch
+    assert batch.days[-1] == day_name(TODAY + 1)
+
+
+def test_a_batch_ends_before_its_frames_cannot_be_numbered(tmp_path: Path) -> None:
+    purposes = "".join(
+        f"[[regimes.purposes]]\ncode = {code}\nnames = {{ az = 'a', ru = 'b', en = 'c' }}\nminutes = 60\nper_day = 1\n"
+        for code in range(1, 256)
+    )
+    path = tmp_path / "many.toml"
+    path.write_text(
+        "[documents]\nseries = [{ name = 'ID', prefix = 'AZE', digits = [7] }]\n"
+        "[[regimes]]\nname = 'many'\nfrom = 2020-01-01T00:00:00\n" + purposes
+    )
+    entries = numbered(
+        *(payload(f"{code} AZE 1111111 {word}") for code in range(1, 256) for word in ("", "пожалуйста"))
+    )
+    batch = preparer(policies.load(path)).prepare(entries, epoch="7", now_ms=NOW_MS).batch
+    assert 255 <= batch.count < len(entries)
+    assert len(batch.frames) == 255
+    assert batch.last_id == entries[batch.count - 1][0]

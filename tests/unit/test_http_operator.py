@@ -139,6 +139,7 @@ async def test_an_answer_that_cannot_be_read_leaves_everything_unknown(body: byt
         ("nan", ERROR_PAUSE_S),
         ("86400", LONGEST_PAUSE_S),
         ("9" * 400, LONGEST_PAUSE_S),
+        ("Mon, 01 Jan 99999999999999999999 00:00:00 GMT", ERROR_PAUSE_S),
     ],
 )
 async def test_too_many_and_not_now_take_nothing_and_slow_us_down(

@@ -159,6 +159,7 @@ BAD = {
     "no permits a day": (DOCUMENTS + REGIME.replace("per_day = 1", "per_day = 0"), r">= 1.*per_day"),
     "more days than records stay": (DOCUMENTS + REGIME + "honoured_days = 8\n", r"<= 7.*honoured_days"),
     "code twice": (DOCUMENTS + REGIME + PURPOSE, r"regimes\[0\].purposes: a code stands twice in \[2, 2\]"),
+    "two regimes of one name": (DOCUMENTS + REGIME + REGIME.replace("2020-04-05", "2020-04-06"), "a name stands twice"),
     "two regimes at once": (DOCUMENTS + REGIME + REGIME, "two regimes start at the same moment"),
     "language missing": (DOCUMENTS + REGIME.replace(', ru = "b"', ""), r"\(code 2\).names: no text for 'ru'"),
     "unknown language": (DOCUMENTS + REGIME.replace("ru =", "tr ="), "tr"),

@@ -405,3 +405,14 @@ def test_a_space_in_a_number_gives_the_same_document_or_none(number: str, code: 
 )
 def test_the_fast_path_reads_what_the_whole_grammar_reads(text: str) -> None:
     assert read(text) == read_any(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["2 AZ E1234567", "AZ.E12345678 2", "2 MY-I1234567", "2 MO M1234567", "2 az ea1234567"]
+)
+def test_a_series_cut_in_two_is_no_foreign_document(text: str) -> None:
+    assert (read(text).document, read(text).fault) == (None, "bad_document")
+
+
+def test_a_word_before_a_foreign_document_does_not_spoil_it() -> None:
+    assert read("2 viza A1234567").document == "A1234567"
