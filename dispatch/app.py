@@ -16,7 +16,7 @@ from lua import calls
 from lua.keys import DISPATCH_GROUP
 from lua.library import LibraryDiffersError, ensure_loaded
 from runtime import doors, durability, embedded, layout, lifecycle, settings
-from runtime.connection import Client, connect
+from runtime.connection import Client, connect, shown
 from runtime.errors import StartupError
 from runtime.settings import Settings
 from runtime.telemetry import start_logging
@@ -59,7 +59,7 @@ async def serve(stop: asyncio.Event) -> int:
         except LibraryDiffersError as error:
             raise StartupError(str(error)) from None
         except (RedisError, OSError) as error:
-            raise StartupError(f"store {url}: {error}") from None
+            raise StartupError(f"store {shown(url)}: {error}") from None
         dispatcher = Dispatcher(client, url, operator=operator, partitions=partitions, settings=current)
 
         async def readiness() -> dict[str, Any]:

@@ -19,7 +19,7 @@ from permits.messages import ENCODER
 from permits.partition import Route
 from permits.sms import read
 from runtime import doors, durability, embedded, layout, lifecycle, settings
-from runtime.connection import Wire, connect
+from runtime.connection import Wire, connect, shown
 from runtime.errors import StartupError
 from runtime.problems import ProblemError
 from runtime.telemetry import APPEND_SECONDS, SMS_ACCEPTED, SMS_REJECTED, start_logging
@@ -147,7 +147,7 @@ async def serve(stop: asyncio.Event) -> int:
             await durability.check(client, current)
             partitions = await layout.settle(client, route)
         except (RedisError, OSError) as error:
-            raise StartupError(f"store {url}: {error}") from None
+            raise StartupError(f"store {shown(url)}: {error}") from None
         high_water = HighWater(Wire(url), partitions, current)
         commit = GroupCommit(Wire(url))
         ingest = Ingest(route=route, partitions=partitions, signatures=signatures, commit=commit, high_water=high_water)

@@ -17,7 +17,7 @@ from lua.keys import PartitionKeys
 from permits.messages import REPLY_DECODER, Reply
 from permits.sms import read
 from runtime import embedded, layout, lifecycle, settings
-from runtime.connection import Client, Wire, connect
+from runtime.connection import Client, Wire, connect, shown
 from runtime.settings import Settings
 
 NO_REPLY: Final = 1
@@ -47,7 +47,7 @@ async def _send(arguments: argparse.Namespace, current: Settings) -> int:
         try:
             after = await _last_id(client, keys)
         except (RedisError, OSError) as error:
-            return _failed(f"store {url}: {error}; is `icaze up` running, or ICAZE_REDIS_URL set?")
+            return _failed(f"store {shown(url)}: {error}; is `icaze up` running, or ICAZE_REDIS_URL set?")
         posted: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         # The reply is read without a group: listen before posting, so that it cannot come and go unseen.
         listening = asyncio.create_task(_listen(wire, keys, after, posted))
@@ -59,7 +59,7 @@ async def _send(arguments: argparse.Namespace, current: Settings) -> int:
         except TimeoutError:
             return _failed(f"no reply within {arguments.wait:g} s; {await _whereabouts(client, keys)}")
         except (RedisError, OSError) as error:
-            return _failed(f"store {url}: {error}")
+            return _failed(f"store {shown(url)}: {error}")
         finally:
             listening.cancel()
             await asyncio.gather(listening, return_exceptions=True)

@@ -17,7 +17,7 @@ from permits.policy import load as load_policy
 from processor.batch import Preparer
 from processor.lane import DecideLane
 from runtime import doors, durability, embedded, layout, lifecycle, settings
-from runtime.connection import Client, Wire, connect
+from runtime.connection import Client, Wire, connect, shown
 from runtime.errors import StartupError
 from runtime.leases import Lease, Leases
 from runtime.settings import Settings
@@ -59,7 +59,7 @@ async def serve(stop: asyncio.Event) -> int:
         except LibraryDiffersError as error:
             raise StartupError(str(error)) from None
         except (RedisError, OSError) as error:
-            raise StartupError(f"store {url}: {error}") from None
+            raise StartupError(f"store {shown(url)}: {error}") from None
 
         turns = asyncio.Semaphore(BATCHES_AT_ONCE)
 

@@ -13,7 +13,7 @@ from lua import keys as key_names
 from permits.calendar import rfc3339
 from permits.messages import DEAD_DECODER, DeadLetter
 from runtime import embedded, lifecycle, settings
-from runtime.connection import Client, connect
+from runtime.connection import Client, connect, shown
 from runtime.errors import StartupError
 from runtime.layout import Layout
 
@@ -43,7 +43,7 @@ async def _run(arguments: argparse.Namespace) -> int:
         try:
             raw: bytes | None = await client.execute_command("GET", key_names.LAYOUT)
             if raw is None:
-                raise StartupError(f"store {url}: no icaze data in it")
+                raise StartupError(f"store {shown(url)}: no icaze data in it")
             tags = msgspec.json.decode(raw, type=Layout).tags
             if arguments.action == "show":
                 return await _show(client, arguments.name, as_json=arguments.json)
@@ -53,7 +53,7 @@ async def _run(arguments: argparse.Namespace) -> int:
                     count += 1
                     _print_line(name, letter, as_json=arguments.json)
         except (RedisError, OSError) as error:
-            raise StartupError(f"store {url}: {error}") from None
+            raise StartupError(f"store {shown(url)}: {error}") from None
     if not count and not arguments.json:
         print("no dead letters")
     return 0

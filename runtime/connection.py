@@ -6,6 +6,7 @@ Nothing here retries a command: a repeated write is a second write. Who calls re
 import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol, cast
+from urllib.parse import urlsplit
 
 from hiredis import pack_command  # pyright: ignore[reportUnknownVariableType]
 from redis.asyncio import ConnectionPool, Redis
@@ -46,6 +47,12 @@ def _pool(url: str, timeout_s: float | None) -> ConnectionPool:
 def connect(url: str) -> Client:
     """A client that never retries by itself; nothing is sent before the first command."""
     return Redis.from_pool(_pool(url, TIMEOUT_S))
+
+
+def shown(url: str) -> str:
+    """The store's address as it may be printed: without its password."""
+    password = urlsplit(url).password
+    return url if password is None else url.replace(f":{password}@", ":***@", 1)
 
 
 class Wire:

@@ -20,7 +20,13 @@ Port = Annotated[int, Meta(ge=0, le=65535)]
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The settings of a process."""
 
-    redis_url: Annotated[str, Meta(description="the store, redis:// or unix://; empty: the embedded one of `up`")] = ""
+    redis_url: Annotated[
+        str,
+        Meta(
+            pattern=r"^$|^(redis|rediss|unix)://",
+            description="the store, redis:// or unix://; empty: the embedded one of `up`",
+        ),
+    ] = ""
     data_dir: Annotated[str, Meta(description="where `up` keeps its data and keys")] = ".icaze"
     durability: Annotated[
         Literal["memory", "fsync"], Meta(description="what an acknowledgement means: in memory, or on disk")

@@ -12,7 +12,6 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager, nullcontext
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from redis.exceptions import RedisError
 from rich.console import Console
@@ -20,7 +19,7 @@ from rich.live import Live
 
 from runtime import durability, layout, lifecycle, settings
 from runtime.children import Child, fresh_log
-from runtime.connection import Wire, connect
+from runtime.connection import Wire, connect, shown
 from runtime.embedded import EmbeddedStore
 from runtime.errors import StartupError
 from runtime.settings import Settings
@@ -62,10 +61,10 @@ async def _run_roles(stop: asyncio.Event, current: Settings, url: str, store: Em
         await durability.check(client, current)
         partitions = await layout.settle(client, layout.route(current))
     except (RedisError, OSError) as error:
-        raise StartupError(f"store {_shown(url)}: {error}") from None
+        raise StartupError(f"store {shown(url)}: {error}") from None
     finally:
         await client.aclose()
-    doors = [("store", _shown(url))]
+    doors = [("store", shown(url))]
     summary = Summary(Wire(url), partitions, doors)
     console = Console()
     logs = current.data / "logs"
@@ -97,12 +96,6 @@ async def _run_roles(stop: asyncio.Event, current: Settings, url: str, store: Em
             await child.stop()
         keeping.cancel()
         await asyncio.gather(keeping, return_exceptions=True)
-
-
-def _shown(url: str) -> str:
-    """The store's address without its password."""
-    password = urlsplit(url).password
-    return url if password is None else url.replace(f":{password}@", ":***@", 1)
 
 
 async def _keep(store: EmbeddedStore | None) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from runtime import settings
+from runtime.connection import shown
 from runtime.errors import StartupError
 from runtime.settings import Settings
 
@@ -91,3 +92,13 @@ def test_every_setting_is_described_with_its_variable_default_and_meaning() -> N
 
 def test_every_default_as_described_can_be_set() -> None:
     assert settings.load({name: default for name, default, _ in settings.described()}) == Settings()
+
+
+def test_a_store_address_without_a_scheme_is_named() -> None:
+    with pytest.raises(StartupError, match="redis_url"):
+        settings.load({"ICAZE_REDIS_URL": "localhost:6379"})
+
+
+def test_a_store_address_is_printed_without_its_password() -> None:
+    assert shown("redis://user:secret@store:6379/0") == "redis://user:***@store:6379/0"
+    assert shown("unix:///run/store.sock") == "unix:///run/store.sock"
