@@ -15,23 +15,10 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from permits.gsm import plain
+from permits.messages import Lang
+from permits.outcomes import Reason
 
-Lang = Literal["az", "ru", "en"]
 Script = Literal["plain", "native"]
-Reason = Literal[
-    "malformed",
-    "unknown_code",
-    "bad_document",
-    "ambiguous",
-    "quota",
-    "abuse_document",
-    "abuse_sender",
-    "blocked",
-    "hours",
-    "zone",
-    "late",
-    "regime_off",
-]
 
 _BAKU: Final = ZoneInfo("Asia/Baku")
 _MINUTE_MS: Final = 60_000

@@ -11,9 +11,9 @@ import msgspec
 
 from permits.documents import ITEM, LONGEST_TEXT, NATIONAL, foreign, national, stuck_code
 from permits.folding import OPAQUE, SEPARATOR, UNKNOWN_NUMBER, fold
+from permits.messages import Lang
 
 Fault = Literal["malformed", "ambiguous", "bad_document"]
-Lang = Literal["az", "ru", "en"]
 
 # Most well-formed texts look like this; the answer is the same as the slow path's.
 _WELL_FORMED: Final = re.compile(
