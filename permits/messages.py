@@ -35,23 +35,17 @@ class ReplyHead(msgspec.Struct, frozen=True, gc=False):
     """The part of a reply that is known before the decision: its first fields, in the order of `Reply`."""
 
     id: str
-    to: str
-    in_reply_to: str
-    lang: Lang
-    purpose: int | None
-    document_tail: str | None
-
-
-class Reply(msgspec.Struct, frozen=True, gc=False):
-    """One answer as it stands on the reply stream. Times are RFC 3339 in UTC."""
-
-    id: str
     """Stable: partition tag and inbound entry id."""
     to: str
     in_reply_to: str
     lang: Lang
     purpose: int | None
     document_tail: str | None
+
+
+class Reply(ReplyHead, frozen=True, gc=False):
+    """One answer as it stands on the reply stream. Times are RFC 3339 in UTC."""
+
     verdict: Literal["approved", "refused"]
     reason: Reason | None
     permit: str | None
