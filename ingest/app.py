@@ -5,6 +5,7 @@ import asyncio
 import secrets
 import time
 from contextlib import aclosing
+from random import getrandbits
 from typing import Any, Final
 
 import msgspec
@@ -23,6 +24,7 @@ from runtime.connection import Wire, connect, shown
 from runtime.errors import StartupError
 from runtime.problems import ProblemError
 from runtime.telemetry import APPEND_SECONDS, SMS_ACCEPTED, SMS_REJECTED, start_logging
+from runtime.tracing import REQUEST_ID, given_request_id, given_trace
 
 RETRY_AFTER: Final = {"Retry-After": "5"}
 JSON: Final = "application/json"
@@ -63,7 +65,7 @@ class Ingest:
             _refused("body")
             raise ProblemError(400, "Unusable body", str(error)) from None
         began = time.perf_counter()
-        entries, ids, rejected = self._accept(items, source, webhook_id)
+        entries, ids, rejected = self._accept(items, source, webhook_id, given_trace(request) or msgspec.UNSET)
         if not entries:
             raise ProblemError(400, "No usable SMS", "; ".join(f"[{r.index}] {r.error}" for r in rejected[:5]))
         try:
@@ -93,7 +95,7 @@ class Ingest:
         return source, None if source == signature.DEVELOPMENT else webhook_id
 
     def _accept(
-        self, items: list[msgspec.Raw | bytes], source: str, webhook_id: str | None
+        self, items: list[msgspec.Raw | bytes], source: str, webhook_id: str | None, trace: str | msgspec.UnsetType
     ) -> tuple[list[tuple[str, bytes]], list[str], list[native.Rejection]]:
         """(stream, payload) of each usable item in order, their ids, and the rejections."""
         arrived_ms = time.time_ns() // 1_000_000
@@ -109,6 +111,7 @@ class Ingest:
                     arrived_ms=arrived_ms,
                     given_id=None if webhook_id is None else f"{webhook_id}:{index}",
                     new_id=f"{token}:{index}",
+                    trace=trace,
                 )
             except ValueError as error:
                 rejected.append(native.Rejection(index=index, error=str(error)))
@@ -119,6 +122,11 @@ class Ingest:
         if rejected:
             _refused("item", len(rejected))
         return entries, ids, rejected
+
+
+async def identify(request: web.Request, response: web.StreamResponse) -> None:
+    """Give every answer the request's id, whether it was handled or not."""
+    response.headers[REQUEST_ID] = given_request_id(request) or f"{getrandbits(128):032x}"
 
 
 def _refused(reason: str, times: int = 1) -> None:
@@ -166,6 +174,7 @@ async def serve(stop: asyncio.Event) -> int:
 
         app = doors.new_app(readiness=readiness, max_body_bytes=current.max_body_bytes)
         app.router.add_post("/v1/sms", ingest.post_sms)
+        app.on_response_prepare.append(identify)
         async with doors.opened(app, current, current.ingest_port, "ingest") as port:
             watching = asyncio.create_task(high_water.watch())
             print(f"ingest  http://{current.host}:{port}", flush=True)

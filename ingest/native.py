@@ -63,7 +63,15 @@ def split(body: bytes, *, ndjson: bool) -> list[msgspec.Raw | bytes]:
     return items
 
 
-def accept(raw: msgspec.Raw | bytes, *, source: str, arrived_ms: int, given_id: str | None, new_id: str) -> InboundSms:
+def accept(
+    raw: msgspec.Raw | bytes,
+    *,
+    source: str,
+    arrived_ms: int,
+    given_id: str | None,
+    new_id: str,
+    trace: str | msgspec.UnsetType = msgspec.UNSET,
+) -> InboundSms:
     """One item as it will be stored; ValueError says what is wrong with it.
 
     `given_id` is an identity that the request itself gives an item without an id (its webhook-id and index);
@@ -96,6 +104,7 @@ def accept(raw: msgspec.Raw | bytes, *, source: str, arrived_ms: int, given_id: 
         arrived_ms=arrived_ms,
         received_ms=None if received is None else int(received.timestamp() * 1000),
         by_text=known is None,
+        trace=trace,
     )
 
 

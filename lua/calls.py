@@ -15,7 +15,7 @@ from lua.store import Store
 Arg = bytes | str | int
 Command = list[Arg]
 
-MESSAGE_BYTES: Final = 32
+MESSAGE_BYTES: Final = 33
 ASK: Final = "?"
 """In the place of an outcome letter: the rules decide."""
 
@@ -56,6 +56,11 @@ class Batch(msgspec.Struct, frozen=True):
     days: Sequence[str]
     """Consecutive days of arrival, `YYYYMMDD`, oldest first."""
     day_expiries_s: Sequence[int]
+    hours: Sequence[str]
+    """Hours before which permits end, `YYYYMMDDHH` in UTC; a message names one by its place, from 1."""
+    hour_expiries_s: Sequence[int]
+    seals: bytes
+    """Sealed numbers, 16 bytes for each message that is left to the rules."""
     rules: Sequence[bytes]
     frames: Sequence[tuple[str, str]]
     """Rests of refusals, before and after the document's tail."""
@@ -71,7 +76,7 @@ def decide_command(keys: PartitionKeys, *, epoch: str, batch: Batch, record_byte
     command: Command = [
         "FCALL",
         library.DECIDE,
-        6 + len(batch.days),
+        6 + len(batch.days) + len(batch.hours),
         keys.fence("decide"),
         keys.inbound,
         keys.replies,
@@ -80,9 +85,12 @@ def decide_command(keys: PartitionKeys, *, epoch: str, batch: Batch, record_byte
         keys.counts(batch.counts_day),
     ]
     command += [keys.day(day) for day in batch.days]
+    command += [keys.senders(hour) for hour in batch.hours]
     command += [epoch, batch.first_id, id_after(batch.last_id), batch.count, record_bytes, batch.audit]
-    command += [batch.counts_expiry_s, batch.messages, len(batch.rules), *batch.rules, len(batch.frames), *frames]
+    command += [batch.counts_expiry_s, batch.messages, batch.seals, len(batch.days)]
+    command += [len(batch.rules), *batch.rules, len(batch.frames), *frames]
     command += batch.day_expiries_s
+    command += batch.hour_expiries_s
     command += batch.texts
     return command
 

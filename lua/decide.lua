@@ -1,30 +1,34 @@
--- permits_v1_decide: decides one batch of a partition exactly once, in one atomic call.
+-- permits_v2_decide: decides one batch of a partition exactly once, in one atomic call.
 --
 -- An entry that stands in the inbound stream is undecided; deciding removes it. So the batch must be the head of
 -- the stream, and the caller must hold the lane's lease (its epoch is the fence): then every entry is ours, or
 -- the whole batch was applied by an earlier call whose answer was lost.
 --
--- KEYS  1 fence  2 inbound  3 replies  4 audit  5 dead  6 counts  7.. day records, consecutive days, oldest first
+-- KEYS  1 fence  2 inbound  3 replies  4 audit  5 dead  6 counts  7.. day records, consecutive days, oldest first,
+--       then the senders of permits that end before some hours
 -- ARGV  1 epoch  2 id of the first entry  3 lowest id that stays (last id + 1)  4 number of entries
 --       5 bytes a record may hold  6 the batch's audit JSON  7 expiry of counts, s
 --       8 messages, STRIDE bytes each:
 --           1-4 field | 5-23 entry without its letter | 24 letter, '?' where the rules decide | 25 index of the
 --           day of arrival, from 0 | 26 rule row, 0 none | 27 refusal frame, 0 none | 28 1 = known by its text
---           | 29-32 document's tail
---       9 number of rule rows, then the rows: {limit, letter, count of purposes, purposes...}*, bytes
+--           | 29 a '?': which hour's senders take its number, from 1 | 30-33 document's tail
+--       9 sealed numbers of the senders, SEAL bytes a '?'  10 number of day records
+--       11 number of rule rows, then the rows: {limit, letter, count of purposes, purposes...}*, bytes
 --       then the number of refusal frames, then (before, after) of each
---       then the expiry of each day record, s
+--       then the expiry of each day record and each hour's senders, s
 --       then texts: two a '?' (start of the reply, rest if approved), none for 'M', one for any other
 -- A record's entries, ENTRY bytes each:
 --       1-4 owner's tag | 5-8 digest of (source, sender, id) | 9-10 digest of the text | 11-14 arrival, s
 --       | 15-18 seconds to the decision << 14 | minutes << 2 | days from quota day to arrival + 1
 --       | 19 purpose | 20 letter
+-- A permit's field among the senders: the field of its record, 4 bytes, and its digest, 6
 -- Reply {'decided', letters, ids reused, entries removed} | {'fenced', epoch in force} | {'applied'} | {'gap'}
 --       'gap': the batch does not begin at the head of the stream: read again from there.
 --       Entries removed are those from the first to the last: another number than the batch's says that one between
 --       was deleted by hand, or left out by the caller.
-local STRIDE = 32
+local STRIDE = 33
 local ENTRY = 20
+local SEAL = 16
 local ID_AT, TEXT_AT, ARRIVAL_AT, DAY_AT, PURPOSE_AT, LETTER_AT = 4, 8, 10, 17, 18, 19
 -- Letters as bytes, '?aDSMX': no string is made for each message, and none can be taken apart while loading.
 local ASK, APPROVED, DUPLICATE, SHED, MOVED, DEAD = 63, 97, 68, 83, 77, 88
@@ -52,11 +56,14 @@ local function parse_rules(row)
 end
 
 -- Fails before anything is written where a key holds another type: there is no rollback.
-local function check_types(keys)
+local function check_types(keys, first_senders)
   redis.call('XLEN', keys[3])
   redis.call('XLEN', keys[4])
   redis.call('XLEN', keys[5])
   redis.call('HLEN', keys[6])
+  for k = first_senders, #keys do
+    redis.call('HLEN', keys[k])
+  end
 end
 
 -- Looks through an owner's records, day by day. Returns whether the SMS at `base` was decided before, whether its
@@ -136,10 +143,12 @@ local function decide(keys, args)
   elseif head[1] ~= first then
     return {'gap'}
   end
-  check_types(keys)
+  local days = tonumber(args[10])
+  local hours = #keys - 6 - days
+  check_types(keys, 7 + days)
 
-  local cap, audit, counts_expiry, blob = tonumber(args[5]), args[6], args[7], args[8]
-  local at = 9
+  local cap, audit, counts_expiry, blob, seals = tonumber(args[5]), args[6], args[7], args[8], args[9]
+  local at = 11
   local rule_rows = {}
   for r = 1, tonumber(args[at]) do
     rule_rows[r] = parse_rules(args[at + r])
@@ -147,9 +156,8 @@ local function decide(keys, args)
   at = at + 1 + #rule_rows
   local frames_at = at + 1
   at = frames_at + 2 * tonumber(args[at])
-  local days = #keys - 6
   local expiries_at = at
-  at = at + days
+  at = at + days + hours
 
   local fields = {}
   for i = 1, n do
@@ -162,10 +170,15 @@ local function decide(keys, args)
     touched[j], order[j] = {}, {}
   end
 
+  local senders, sealed = {}, 0
+  for h = 1, hours do
+    senders[h] = {}
+  end
+
   local letters, answers, dead, tally, ids_reused = {}, {}, {}, {}, 0
   for i = 1, n do
     local base, field = (i - 1) * STRIDE, fields[i]
-    local timing, purpose, asked, day, row, frame, by_text = byte(blob, base + 22, base + 28)
+    local timing, purpose, asked, day, row, frame, by_text, hour = byte(blob, base + 22, base + 29)
     local letter = asked
     if asked == DEAD then
       dead[#dead + 1] = args[at]
@@ -203,16 +216,24 @@ local function decide(keys, args)
         touched[day][field] = record .. sub(blob, base + 5, base + 23) .. string.char(letter)
         if letter == APPROVED then
           answers[#answers + 1] = args[at] .. args[at + 1]
+          local kept = senders[hour]
+          kept[#kept + 1] = field .. sub(blob, base + 9, base + 14)
+          kept[#kept + 1] = sub(seals, sealed + 1, sealed + SEAL)
         else
           local before, after = args[frames_at + 2 * frame - 2], args[frames_at + 2 * frame - 1]
           if after == '' then
             answers[#answers + 1] = args[at] .. before
           else
-            answers[#answers + 1] = args[at] .. before .. sub(blob, base + 29, base + 32) .. after
+            answers[#answers + 1] = args[at] .. before .. sub(blob, base + 30, base + 33) .. after
           end
         end
       end
-      at = at + (asked == ASK and 2 or 1)
+      if asked == ASK then
+        at = at + 2
+        sealed = sealed + SEAL
+      else
+        at = at + 1
+      end
     end
     letters[i] = letter
     local counted = letter * 256 + purpose
@@ -234,6 +255,12 @@ local function decide(keys, args)
       redis.call('EXPIREAT', keys[6 + j], args[expiries_at + j - 1], 'NX')
     end
   end
+  for h = 1, hours do
+    if #senders[h] > 0 then
+      redis.call('HSET', keys[6 + days + h], unpack(senders[h]))
+      redis.call('EXPIREAT', keys[6 + days + h], args[expiries_at + days + h - 1], 'NX')
+    end
+  end
   for i = 1, #answers do
     redis.call('XADD', keys[3], '*', 'm', answers[i])
   end
@@ -247,4 +274,4 @@ local function decide(keys, args)
 end
 
 -- allow-oom: a full store can still drain its backlog, and every type was checked before the first write.
-redis.register_function{function_name = 'permits_v1_decide', callback = decide, flags = {'allow-oom'}}
+redis.register_function{function_name = 'permits_v2_decide', callback = decide, flags = {'allow-oom'}}

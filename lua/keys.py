@@ -18,6 +18,10 @@ INBOUND_GROUP: Final = "decide"
 LANE: Final = "lane"
 """The one consumer of that group in each partition: whoever holds the lease."""
 DISPATCH_GROUP: Final = "dispatch"
+EPOCHS: Final = "epochs"
+"""Acts on all organisations' permits at once, oldest first; the first has number 1."""
+EPOCHS_FED: Final = "epochs_fed"
+"""How many of them the Ministry has taken."""
 
 Role = Literal["decide", "dispatch"]
 
@@ -46,6 +50,24 @@ KEY_TABLE: Final = (
     KeySpec("dead:{p}", "stream", "process, dispatch", "dead", "trimmed by age, ICAZE_DEAD_DAYS", "dead letters"),
     KeySpec("day:{p}:<YYYYMMDD>", "hash", "process", "process, api", "days after its day, by policy", "owners a day"),
     KeySpec("counts:{p}:<YYYYMMDD>", "hash", "process", "up, verify", "8 days", "outcomes x purposes"),
+    KeySpec(
+        "senders:{p}:<YYYYMMDDHH>", "hash", "process, api", "api", "until its hour: permits' ends", "permits in force"
+    ),
+    KeySpec(
+        "held:{p}:<field>", "hash", "api, process, dispatch", "api, process, dispatch", "none: by `ends`", "holders"
+    ),
+    KeySpec("ends:{p}", "zset", "api, process", "dispatch", "none: with its `held`", "holders"),
+    KeySpec("organisations:{p}", "hash", "api", "api", "none: a field each", "organisations"),
+    KeySpec("org:{p}:<tin>", "zset", "dispatch", "api", "none: with its `held`", "permits of an organisation"),
+    KeySpec("person:{p}:<fin>", "zset", "dispatch", "api", "none: with its `held`", "employees"),
+    KeySpec("applications:{p}", "stream", "api, process", "process", "entries go when judged", "unconfirmed"),
+    KeySpec("outbox:{p}", "stream", "api, process", "dispatch", "entries go when taken", "untransmitted"),
+    KeySpec("feed:{p}", "hash", "api, process, dispatch", "dispatch", "none: three counters", "nothing"),
+    KeySpec("acts:{p}", "stream", "api, process, dispatch", "auditors", "trimmed by age, ICAZE_AUDIT_DAYS", "acts"),
+    KeySpec("imports:{p}", "stream", "api", "process", "entries go when done", "imports under way"),
+    KeySpec("import:{p}:<id>", "hash", "api, process", "api, process", "7 days", "imports"),
+    KeySpec("epochs", "list", "api", "api, dispatch", "none: an item each", "mass acts"),
+    KeySpec("epochs_fed", "string", "dispatch", "dispatch", "none: one key", "nothing"),
     KeySpec("groups:{p}", "hash", "dispatch, other readers", "dispatch", "none: a field a group", "groups"),
     KeySpec("lease:<role>:{p}", "string", "process, dispatch", "process, dispatch", "5 s", "partitions"),
     KeySpec("fence:<role>:{p}", "string", "process, dispatch", "process", "none: a counter", "partitions"),
@@ -97,6 +119,13 @@ class PartitionKeys(msgspec.Struct, frozen=True):
     audit: str
     dead: str
     groups: str
+    ends: str
+    organisations: str
+    applications: str
+    outbox: str
+    feed: str
+    acts: str
+    imports: str
 
     def day(self, name: str) -> str:
         """Record hash of one day of arrival, `YYYYMMDD`."""
@@ -105,6 +134,26 @@ class PartitionKeys(msgspec.Struct, frozen=True):
     def counts(self, name: str) -> str:
         """Counters of one day of decision, `YYYYMMDD`."""
         return f"counts:{{{self.tag}}}:{name}"
+
+    def senders(self, hour: str) -> str:
+        """Sealed numbers of the senders of permits that end before an hour, `YYYYMMDDHH` in UTC, when it expires."""
+        return f"senders:{{{self.tag}}}:{hour}"
+
+    def held(self, field: bytes) -> str:
+        """Records outside the day hashes of the holders that share the first bytes of their owner key."""
+        return f"held:{{{self.tag}}}:{field.hex()}"
+
+    def org(self, tin: str) -> str:
+        """Codes of an organisation's permits, by the moment of their creation."""
+        return f"org:{{{self.tag}}}:{tin}"
+
+    def person(self, key: bytes) -> str:
+        """Codes of the employee permits of a person, by the keyed hash of the FIN."""
+        return f"person:{{{self.tag}}}:{key.hex()}"
+
+    def bulk(self, name: str) -> str:
+        """One import: head, chunks to do, report."""
+        return f"import:{{{self.tag}}}:{name}"
 
     def lease(self, role: Role) -> str:
         """Who works on this partition now."""
@@ -125,6 +174,13 @@ def partition_keys(tag: str) -> PartitionKeys:
         audit=f"audit:{p}",
         dead=f"dead:{p}",
         groups=f"groups:{p}",
+        ends=f"ends:{p}",
+        organisations=f"organisations:{p}",
+        applications=f"applications:{p}",
+        outbox=f"outbox:{p}",
+        feed=f"feed:{p}",
+        acts=f"acts:{p}",
+        imports=f"imports:{p}",
     )
 
 

@@ -1,6 +1,6 @@
 -- Who works on what: leases of partitions, their fences, and the members of a role.
 
--- permits_v1_lease: takes or renews a lease.
+-- permits_v2_lease: takes or renews a lease.
 -- KEYS  1 lease  2 fence   ARGV  1 owner (unique to one process life)  2 time to live, ms
 -- Reply the epoch, as a string, where the lease is ours; nil where another holds it. A new holder gets a new epoch.
 local function lease(keys, args)
@@ -16,7 +16,7 @@ local function lease(keys, args)
   return tostring(epoch)
 end
 
--- permits_v1_release: gives a lease back.
+-- permits_v2_release: gives a lease back.
 -- KEYS  1 lease   ARGV  1 owner   Reply 1 where it was ours, else 0
 local function release(keys, args)
   if redis.call('GET', keys[1]) == args[1] then
@@ -25,7 +25,7 @@ local function release(keys, args)
   return 0
 end
 
--- permits_v1_join: says that a member of a role is alive, by the server's clock.
+-- permits_v2_join: says that a member of a role is alive, by the server's clock.
 -- KEYS  1 members   ARGV  1 member  2 time to live, ms   Reply the number of live members
 local function join(keys, args)
   local now = redis.call('TIME')
@@ -36,6 +36,6 @@ local function join(keys, args)
   return redis.call('ZCARD', keys[1])
 end
 
-redis.register_function{function_name = 'permits_v1_lease', callback = lease, flags = {'allow-oom'}}
-redis.register_function{function_name = 'permits_v1_release', callback = release, flags = {'allow-oom'}}
-redis.register_function{function_name = 'permits_v1_join', callback = join, flags = {'allow-oom'}}
+redis.register_function{function_name = 'permits_v2_lease', callback = lease, flags = {'allow-oom'}}
+redis.register_function{function_name = 'permits_v2_release', callback = release, flags = {'allow-oom'}}
+redis.register_function{function_name = 'permits_v2_join', callback = join, flags = {'allow-oom'}}

@@ -10,16 +10,20 @@ from redis.exceptions import ResponseError
 
 from lua.store import Store
 
-LIBRARY: Final = "permits_v1"
+LIBRARY: Final = "permits_v2"
 """A released change of arguments or behaviour is another version, side by side, until old workers are gone."""
-FILES: Final = ("ids.lua", "decide.lua", "lease.lua", "replies.lua")
-DECIDE: Final = "permits_v1_decide"
-LEASE: Final = "permits_v1_lease"
-RELEASE: Final = "permits_v1_release"
-JOIN: Final = "permits_v1_join"
-REGISTER: Final = "permits_v1_register"
-TRIM: Final = "permits_v1_trim"
-BURY: Final = "permits_v1_bury"
+FILES: Final = ("ids.lua", "decide.lua", "lease.lua", "replies.lua", "change.lua")
+DECIDE: Final = "permits_v2_decide"
+LEASE: Final = "permits_v2_lease"
+RELEASE: Final = "permits_v2_release"
+JOIN: Final = "permits_v2_join"
+REGISTER: Final = "permits_v2_register"
+TRIM: Final = "permits_v2_trim"
+BURY: Final = "permits_v2_bury"
+CHANGE: Final = "permits_v2_change"
+FORGET: Final = "permits_v2_forget"
+PROCLAIM: Final = "permits_v2_proclaim"
+ENLIST: Final = "permits_v2_enlist"
 
 
 class LibraryDiffersError(RuntimeError):

@@ -20,7 +20,7 @@ local function groups_on(stream)
   return found
 end
 
--- permits_v1_register: makes a consumer group from the stream's beginning, and entries wait for it from now on.
+-- permits_v2_register: makes a consumer group from the stream's beginning, and entries wait for it from now on.
 -- KEYS  1 replies  2 groups   ARGV  1 group  2 now, ms   Reply 1 where the group is new to the register, else 0
 local function register(keys, args)
   if not groups_on(keys[1])[args[1]] then
@@ -29,7 +29,7 @@ local function register(keys, args)
   return redis.call('HSET', keys[2], args[1], '0-0 ' .. args[2])
 end
 
--- permits_v1_trim: removes what every registered group has done with, and drops groups that stopped reading.
+-- permits_v2_trim: removes what every registered group has done with, and drops groups that stopped reading.
 -- A group is silent while it has something to do and its position stands still.
 -- KEYS  1 replies  2 groups   ARGV  1 now, ms  2 silence that drops a group, ms
 -- Reply {number of entries removed, dropped group...}
@@ -73,7 +73,7 @@ local function trim(keys, args)
 end
 
 -- allow-oom: a reader that starts anew while the store is full is what drains it.
--- permits_v1_bury: makes a dead letter of a reply and acknowledges it, once: what is pending no more is left alone.
+-- permits_v2_bury: makes a dead letter of a reply and acknowledges it, once: what is pending no more is left alone.
 -- KEYS  1 dead  2 replies   ARGV  1 group  2 id of the reply's entry  3 the letter's JSON
 -- Reply 1 where the letter was written, else 0
 local function bury(keys, args)
@@ -85,6 +85,6 @@ local function bury(keys, args)
   return pending
 end
 
-redis.register_function{function_name = 'permits_v1_register', callback = register, flags = {'allow-oom'}}
-redis.register_function{function_name = 'permits_v1_trim', callback = trim, flags = {'allow-oom'}}
-redis.register_function{function_name = 'permits_v1_bury', callback = bury, flags = {'allow-oom'}}
+redis.register_function{function_name = 'permits_v2_register', callback = register, flags = {'allow-oom'}}
+redis.register_function{function_name = 'permits_v2_trim', callback = trim, flags = {'allow-oom'}}
+redis.register_function{function_name = 'permits_v2_bury', callback = bury, flags = {'allow-oom'}}

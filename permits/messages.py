@@ -1,15 +1,19 @@
 """What travels: the messages on the streams, each in the field `m` of an entry, as JSON that a person can read.
 
-`InboundSms` on `inbound:{p}`, `Reply` on `replies:{p}`, `AuditBatch` on `audit:{p}`, `DeadLetter` on `dead:{p}`.
+`InboundSms` on `inbound:{p}`, `Reply` on `replies:{p}`, `AuditBatch` on `audit:{p}`, `DeadLetter` on `dead:{p}`,
+`Application` on `applications:{p}`, `OutboxEvent` on `outbox:{p}`, `AuditAct` on `acts:{p}`.
 """
 
 from typing import Literal
 
 import msgspec
 
+from permits.employees import Deed, Stored
 from permits.outcomes import Reason
 
 Lang = Literal["az", "ru", "en"]
+Verdict = Literal["approved", "refused", "cancelled", "extended"]
+"""Of a decision, the first two; of an officer's act on a permit, the others."""
 
 
 class InboundSms(msgspec.Struct, frozen=True, gc=False):
@@ -29,6 +33,8 @@ class InboundSms(msgspec.Struct, frozen=True, gc=False):
     """The gateway's own time, where it gave one."""
     by_text: bool = False
     """No id was given: the SMS is known by source, sender and text, within 120 s."""
+    trace: str | msgspec.UnsetType = msgspec.UNSET
+    """W3C traceparent of the request that brought it, where that had one."""
 
 
 class ReplyHead(msgspec.Struct, frozen=True, gc=False):
@@ -37,16 +43,19 @@ class ReplyHead(msgspec.Struct, frozen=True, gc=False):
     id: str
     """Stable: partition tag and inbound entry id."""
     to: str
-    in_reply_to: str
+    in_reply_to: str | None
+    """The aggregator's id; None: an officer's act is no answer to an SMS."""
     lang: Lang
     purpose: int | None
     document_tail: str | None
+    trace: str | msgspec.UnsetType = msgspec.UNSET
+    """W3C traceparent of the SMS, or of the officer's request."""
 
 
-class Reply(ReplyHead, frozen=True, gc=False):
+class Reply(ReplyHead, frozen=True, gc=False, kw_only=True):
     """One answer as it stands on the reply stream. Times are RFC 3339 in UTC."""
 
-    verdict: Literal["approved", "refused"]
+    verdict: Verdict
     reason: Reason | None
     permit: str | None
     valid_from: str | None
@@ -92,7 +101,7 @@ class AuditBatch(msgspec.Struct, frozen=True):
 class DeadLetter(msgspec.Struct, frozen=True):
     """What could not be processed, with its reason, as it stood."""
 
-    kind: Literal["inbound", "reply"]
+    kind: Literal["inbound", "reply", "feed", "import", "application"]
     entry_id: str
     reason: str
     dead_ms: int
@@ -100,6 +109,42 @@ class DeadLetter(msgspec.Struct, frozen=True):
     """The entry's payload; bytes that are not UTF-8 as `\\xNN`."""
 
 
+class Application(msgspec.Struct, frozen=True):
+    """An employee's permit that waits for the registry's word, on `applications:{p}`."""
+
+    code: str
+    version: int
+    trace: str
+
+
+class OutboxEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A change of an employee's permit, on `outbox:{p}`: for the index, and where it is numbered, for the Ministry."""
+
+    number: int = 0
+    """Place in the partition's feed, from 1, without gaps; 0: not for the Ministry."""
+    deed: Deed
+    code: str
+    version: int
+    at_ms: int
+    tin: str
+    employer: str
+    status: Stored
+    owner: str
+    person: str
+    person_partition: int
+    from_ms: int
+    until_ms: int
+    epoch: int
+    zone: str | None = None
+    activity: str | None = None
+    reason: str | None = None
+    employee: str
+    """Sealed `Employee`, bound to the owner."""
+    trace: str = ""
+
+
+APPLICATION_DECODER = msgspec.json.Decoder(Application)
+OUTBOX_DECODER = msgspec.json.Decoder(OutboxEvent)
 INBOUND_DECODER = msgspec.json.Decoder(InboundSms)
 REPLY_DECODER = msgspec.json.Decoder(Reply)
 AUDIT_DECODER = msgspec.json.Decoder(AuditBatch)

@@ -23,6 +23,9 @@ class Route:
         self.partitions = partitions
         self._document = hashlib.blake2b(b"d:", key=key, digest_size=12)
         self._sender = hashlib.blake2b(b"s:", key=key, digest_size=12)
+        self._person = hashlib.blake2b(b"f:", key=key, digest_size=12)
+        self._organisation = hashlib.blake2b(b"o:", key=key, digest_size=12)
+        self._request = hashlib.blake2b(b"r:", key=key, digest_size=8)
         self._identity = hashlib.blake2b(b"i:", key=key, digest_size=4)
         self._text = hashlib.blake2b(b"t:", key=key, digest_size=2)
         self.fingerprint = hashlib.blake2b(b"fingerprint", key=key, digest_size=8).hexdigest()
@@ -38,6 +41,26 @@ class Route:
         """Partition and 8-byte owner key of a phone number."""
         h = self._sender.copy()
         h.update(sender.encode("utf-8", "surrogatepass"))
+        digest = h.digest()
+        return int.from_bytes(digest[8:]) % self.partitions, digest[:8]
+
+    def of_person(self, fin: str) -> tuple[int, bytes]:
+        """Partition and 8-byte key of a person, by the canonical FIN."""
+        return self._placed(self._person, fin)
+
+    def of_organisation(self, tin: str) -> int:
+        """Partition of an organisation."""
+        return self._placed(self._organisation, tin)[0]
+
+    def of_request(self, words: bytes) -> str:
+        """Digest of a request, 16 hex digits: keyed, so that it may rest beside what it seals."""
+        h = self._request.copy()
+        h.update(words)
+        return h.hexdigest()
+
+    def _placed(self, keyed: "hashlib.blake2b", text: str) -> tuple[int, bytes]:
+        h = keyed.copy()
+        h.update(text.encode())
         digest = h.digest()
         return int.from_bytes(digest[8:]) % self.partitions, digest[:8]
 

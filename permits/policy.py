@@ -48,6 +48,8 @@ class Purpose(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     zone: dict[Lang, Annotated[str, msgspec.Meta(max_length=40)]] | None = None
     honoured_days: Annotated[int, msgspec.Meta(ge=1, le=MAX_HONOURED_DAYS)] = 2
     """On how many days, the decision's included, checks honour a permit without end."""
+    extendable: bool = False
+    """Whether an officer may extend it by a doctor's certificate."""
 
     @property
     def rules(self) -> tuple[Rule, ...]:

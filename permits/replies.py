@@ -37,6 +37,8 @@ class _Words(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     unlimited: str
     under: str
     either: str = msgspec.field(name="or")
+    cancelled: str
+    extended: str
     refusals: dict[Reason, str]
 
 
@@ -80,6 +82,15 @@ class Texts:
         # Any code of three digits may be asked for: one that the text does not name must not crowd the cache.
         spoken_of = purpose if "{under}" in _WORDS[lang].refusals[reason] else None
         return self._kept_refusal(lang, reason, spoken_of)
+
+    def cancelled(self, lang: Lang, permit: str) -> str:
+        """The SMS that tells of a permit's cancellation by an officer, by its code."""
+        return self._written(_WORDS[lang].cancelled, {"permit": permit})
+
+    def extended(self, lang: Lang, permit: str, until_ms: int) -> str:
+        """The SMS that tells of a permit's new end, Unix milliseconds, shown as local time."""
+        until = datetime.fromtimestamp(until_ms // 1000, _BAKU)
+        return self._written(_WORDS[lang].extended, {"permit": permit, "until": f"{until:%d.%m %H:%M}"})
 
     def _approval(
         self, lang: Lang, purpose: int, name: str, zone: str | None, from_min: int, until_min: int | None

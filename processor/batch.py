@@ -13,7 +13,7 @@ from lua.calls import ASK, Arg, Batch
 from lua.keys import PartitionKeys
 from lua.records import static_struct, timing
 from permits import codes
-from permits.calendar import DAY_MS, day_name, day_start_ms, local_day, rfc3339
+from permits.calendar import DAY_MS, day_name, day_start_ms, hour_end, hour_name, local_day, rfc3339
 from permits.documents import tail
 from permits.messages import ENCODER, AuditBatch, AuditRow, DeadLetter, Lang, ReplyHead
 from permits.outcomes import DEAD, MOVED, REFUSALS, Reason
@@ -21,6 +21,7 @@ from permits.partition import Route
 from permits.policy import Policy, Purpose, Regime
 from permits.replies import Script, Texts
 from processor.reading import LATEST_RECEIPT_MS, Asked, UnreadableError, read_entry
+from runtime.keyring import SenderSeal
 
 Entry = tuple[bytes, bytes | None]
 """Entry id and its field `m`."""
@@ -48,11 +49,14 @@ class Prepared(msgspec.Struct, frozen=True):
 class Preparer:
     """Prepares the batches of one partition."""
 
-    def __init__(self, *, index: int, keys: PartitionKeys, route: Route, policy: Policy, script: Script) -> None:
+    def __init__(
+        self, *, index: int, keys: PartitionKeys, route: Route, policy: Policy, script: Script, seal: SenderSeal
+    ) -> None:
         self.index = index
         self.keys = keys
         self.route = route
         self.policy = policy
+        self.seal = seal
         self._texts = {
             regime.name: Texts(script, [purpose.code for purpose in regime.purposes] or [1])
             for regime in policy.regimes
@@ -88,6 +92,7 @@ class _Draft:
         self._tag = preparer.keys.tag
         self._route = preparer.route
         self._policy = preparer.policy
+        self._seal = preparer.seal
         self._regime_texts = texts
         self._now_ms = now_ms
         self._now_s = now_ms // 1000
@@ -101,6 +106,8 @@ class _Draft:
         self._frames: list[tuple[str, str]] = []
         self._frame_at: dict[tuple[str, Lang, Reason, int | None], int] = {}
         self._approvals: dict[tuple[str, int, Lang], tuple[str, str, str, str]] = {}
+        self._senders: list[tuple[str, Lang, bytes, bytes]] = []
+        self._hour_at: dict[int, int] = {}
         self._lowest_day = local_day(now_ms) - 2
         # A clock of ingest may be ahead: what it filed under tomorrow is looked up too.
         self._highest_day = local_day(now_ms + LATEST_RECEIPT_MS)
@@ -138,23 +145,27 @@ class _Draft:
         digest = self._route.identity(sms.source, sms.sender, sms.id, sms.text, by_text=sms.by_text)
         document_tail = None if reading.document is None else tail(reading.document)
         name = entry_id.decode()
-        head = ReplyHead(f"{self._tag}-{name}", sms.sender, sms.id, reading.lang, reading.purpose, document_tail)
+        lang = reading.lang
+        head = ReplyHead(f"{self._tag}-{name}", sms.sender, sms.id, lang, reading.purpose, document_tail, sms.trace)
         # The object stays open: the outcome's fields follow.
         self._texts.append(ENCODER.encode(head)[:-1] + b",")
-        minutes = rule = 0
+        arrived_s = asked.arrived_ms // 1000
+        minutes = rule = hour = 0
         if reason is None and purpose is not None and document_tail is not None:
             letter = ASK
             minutes = purpose.minutes or 0
             rule = self._rule(regime, purpose)
-            frame = self._frame(regime, reading.lang, "quota", code)
-            start, before, between, after = self._approval(regime, purpose, reading.lang)
+            frame = self._frame(regime, lang, "quota", code)
+            # Its number is kept if it is approved, which the function alone will know.
+            hour = self._hour(purpose, arrived_s)
+            self._senders.append((sms.sender, lang, asked.owner, digest))
+            start, before, between, after = self._approval(regime, purpose, lang)
             permit = codes.encode(self._index, asked.owner, digest)
             self._texts.append(start + permit + before + document_tail + between + permit + after)
         else:
             reason = reason or "malformed"
             letter = REFUSALS[reason]
-            frame = self._frame(regime, reading.lang, reason, code or None)
-        arrived_s = asked.arrived_ms // 1000
+            frame = self._frame(regime, lang, reason, code or None)
         when = timing(
             arrived_s=arrived_s,
             decided_s=self._now_s,
@@ -167,7 +178,7 @@ class _Draft:
                 static_struct(asked.owner[4:], digest, arrived_s, when, code),
                 letter,
                 asked.arrival_day,
-                bytes((rule, frame, sms.by_text)) + (document_tail.encode() if document_tail else NO_TAIL),
+                bytes((rule, frame, sms.by_text, hour)) + (document_tail.encode() if document_tail else NO_TAIL),
             )
         )
         self._rows.append(
@@ -212,6 +223,9 @@ class _Draft:
             ),
             days=[day_name(day) for day in days],
             day_expiries_s=[day_start_ms(day + 1 + keep) // 1000 + stagger_s for day in days],
+            hours=[hour_name(hour) for hour in self._hour_at],
+            hour_expiries_s=list(self._hour_at),
+            seals=self._seal.seal_many(self._senders),
             rules=self._rules,
             frames=self._frames,
             texts=self._texts,
@@ -222,7 +236,7 @@ class _Draft:
         return Prepared(batch=batch, moves=self._moves, oldest_ms=self._oldest_ms)
 
     def _unowned(self, entry_id: bytes, letter: str, sms_id: str, source: str, arrived_ms: int) -> None:
-        self._parts.append((b"\0\0\0\0", bytes(19), letter, 0, b"\0\0\0" + NO_TAIL))
+        self._parts.append((b"\0\0\0\0", bytes(19), letter, 0, bytes(4) + NO_TAIL))
         self._rows.append(AuditRow(entry_id.decode(), sms_id, source, 0, "", "", arrived_ms, arrived_ms, False))
 
     def _rule(self, regime: Regime, purpose: Purpose) -> int:
@@ -238,6 +252,15 @@ class _Draft:
             self._rules.append(row)
             at = self._rule_at[regime.name, purpose.code] = len(self._rules)
         return at
+
+    def _hour(self, purpose: Purpose, arrived_s: int) -> int:
+        """Number of the hour before which a permit ends, as its record will tell, counted from 1."""
+        decided_s = max(self._now_s, arrived_s)
+        if purpose.minutes is None:
+            ends_s = day_start_ms(local_day(decided_s * 1000) + purpose.honoured_days) // 1000
+        else:
+            ends_s = decided_s + purpose.minutes * 60
+        return self._hour_at.setdefault(hour_end(ends_s), len(self._hour_at) + 1)
 
     def _frame(self, regime: Regime, lang: Lang, reason: Reason, purpose: int | None) -> int:
         """Number of a refusal's rest, counted from 1."""

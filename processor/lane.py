@@ -21,7 +21,7 @@ from lua.records import ENTRY_BYTES
 from permits.decision import RECORD_ENTRIES
 from permits.outcomes import NAME_OF
 from processor.batch import Entry, Preparer
-from runtime.connection import STORE_ERRORS, Wire
+from runtime.connection import CONDITIONS, STORE_ERRORS, Wire
 from runtime.leases import Lease
 from runtime.telemetry import BATCH_SECONDS, DECIDED, DECIDED_AGE, IDS_REUSED, LANE_RESTARTS, Log
 
@@ -30,10 +30,6 @@ ANSWER_S: Final = 5.0
 SMALL_BATCH: Final = 64
 PAUSE_S: Final = (0.05, 2.0)
 """First and longest pause after a fault of the store."""
-CONDITIONS: Final = frozenset(
-    "LOADING READONLY MASTERDOWN CLUSTERDOWN TRYAGAIN MOVED ASK OOM MISCONF BUSY NOREPLICAS NOPERM UNBLOCKED".split()
-)
-"""Error codes that tell of the store's state and not of the entries: they are waited out."""
 
 
 class DecideLane:

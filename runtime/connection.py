@@ -23,6 +23,10 @@ TIMEOUT_S: Final = 5.0
 _pack: Callable[[tuple[Any, ...]], bytes] = cast("Any", pack_command)
 STORE_ERRORS: Final = (StoreConnectionError, StoreTimeoutError, OSError)
 """The store is away, or an answer was lost: the outcome of a write is unknown."""
+CONDITIONS: Final = frozenset(
+    "LOADING READONLY MASTERDOWN CLUSTERDOWN TRYAGAIN MOVED ASK OOM MISCONF BUSY NOREPLICAS NOPERM UNBLOCKED".split()
+)
+"""Error codes that tell of the store's state and not of the entries: they are waited out."""
 
 
 class Client(Store, Protocol):

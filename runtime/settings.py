@@ -68,6 +68,36 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dev_issuer: Annotated[
         bool, Meta(description="accept tokens of `icaze token`, signed with the data folder's own key")
     ] = False
+    oidc_issuer: Annotated[
+        str,
+        Meta(
+            pattern=r"^$|^https?://",
+            description="OpenID Connect issuer whose tokens count; empty: none",
+        ),
+    ] = ""
+    oidc_audience: Annotated[str, Meta(min_length=1, description="audience that a token must name")] = "icaze"
+    oidc_algorithms: Annotated[str, Meta(description="signature algorithms that count, by commas")] = (
+        "RS256,PS256,ES256,Ed25519,EdDSA"
+    )
+    oidc_leeway_s: Annotated[int, Meta(ge=0, le=300, description="how far the issuer's clock may differ")] = 30
+    oidc_acr_imza: Annotated[str, Meta(description="acr of a log-in with ASAN İmza")] = "urn:asan:imza"
+    oidc_acr_esign: Annotated[str, Meta(description="acr of a log-in with an e-signature card")] = "urn:asan:esign"
+    services_file: Annotated[
+        str, Meta(description="TOML of services (mygov, police, staff), their public keys and scopes; empty: none")
+    ] = ""
+    keyring_file: Annotated[
+        str, Meta(description="keys that seal personal data; empty: keys/personal.toml in the data folder")
+    ] = ""
+    registry: Annotated[
+        Literal["format", "http"], Meta(description="who confirms employees: format rules alone, or a registry")
+    ] = "format"
+    registry_url: Annotated[str, Meta(description="the http registry's address")] = ""
+    ministry: Annotated[
+        Literal["off", "http"],
+        Meta(description="where organisations' permits are transmitted; off: nowhere, and they count at once"),
+    ] = "off"
+    ministry_url: Annotated[str, Meta(description="the Ministry's address")] = ""
+    ministry_secret_file: Annotated[str, Meta(description="secret that signs the Ministry's feed, whsec_…")] = ""
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="least severe log line")] = (
         "info"
     )

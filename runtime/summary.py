@@ -1,50 +1,23 @@
-"""What `up` shows: rates, outcomes, ages and the last replies; one screen on a terminal, plain lines elsewhere.
-
-Reads counters, stream lengths and the ages of their heads, in one round trip a second.
-"""
+"""What `up` shows: rates, outcomes, ages and the last replies; one screen on a terminal, plain lines elsewhere."""
 
 import time
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
-from redis.exceptions import ResponseError
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from lua.calls import Command
 from lua.keys import PartitionKeys
-from permits.calendar import day_name, local_day
 from permits.messages import REPLY_DECODER
-from permits.outcomes import APPROVED, NAME_OF, REASON_OF
+from permits.outcomes import REASON_OF
 from runtime.connection import Wire
+from runtime.figures import Figures, look, rates
 
 LAST_REPLIES: Final = 6
-
-
-class Figures(msgspec.Struct, frozen=True):
-    """One look at the store."""
-
-    at_s: float
-    outcomes: dict[str, int]
-    """Entries ended today (Baku), by outcome letter."""
-    undecided: int
-    unsent: int
-    oldest_s: float
-    """Age of the oldest SMS undecided or reply unsent; 0 where there is none."""
-
-    @property
-    def decided(self) -> int:
-        """Decisions today: approvals and refusals."""
-        return sum(times for letter, times in self.outcomes.items() if letter.islower())
-
-    @property
-    def approved(self) -> int:
-        """Approvals today."""
-        return self.outcomes.get(APPROVED, 0)
 
 
 class Summary:
@@ -65,51 +38,23 @@ class Summary:
         except msgspec.DecodeError:
             shown = line.decode(errors="replace")
         else:
-            verdict = "approved" if reply.reason is None else f"refused {reply.reason}"
+            verdict = reply.verdict if reply.reason is None else f"{reply.verdict} {reply.reason}"
             shown = f"{masked(reply.to)}  {verdict}  {reply.text}"
         self._replies.append(shown)
         return shown
 
     async def look(self) -> Figures:
         """Read the figures now."""
-        now = time.time()
-        today = day_name(local_day(int(now * 1000)))
-        commands: list[Command] = []
-        for keys in self._partitions:
-            looks: list[Command] = [
-                ["HGETALL", keys.counts(today)],
-                ["XLEN", keys.inbound],
-                ["XLEN", keys.replies],
-                ["XRANGE", keys.inbound, "-", "+", "COUNT", 1],
-                ["XRANGE", keys.replies, "-", "+", "COUNT", 1],
-            ]
-            commands += looks
-        replies = await self._wire.call(*commands)
-        for reply in replies:
-            if isinstance(reply, ResponseError):
-                raise reply
-        outcomes: dict[str, int] = {}
-        heads: list[float] = []
-        for at in range(0, len(replies), 5):
-            _add(outcomes, replies[at])
-            heads += [int(head[0][0].split(b"-")[0]) / 1000 for head in replies[at + 3 : at + 5] if head]
-        figures = Figures(
-            at_s=now,
-            outcomes=outcomes,
-            undecided=sum(replies[1::5]),
-            unsent=sum(replies[2::5]),
-            oldest_s=max(0.0, now - min(heads)) if heads else 0.0,
-        )
-        self._before, self._now = self._now, figures
-        return figures
+        now = await look(self._wire, self._partitions, now_ms=time.time_ns() // 1_000_000)
+        self._before, self._now = self._now, now
+        return now
 
     @property
     def rate(self) -> float:
         """Decisions a second between the last two looks."""
         if self._before is None or self._now is None:
             return 0.0
-        passed = self._now.at_s - self._before.at_s
-        return max(0.0, (self._now.decided - self._before.decided) / passed) if passed > 0 else 0.0
+        return rates(self._before, self._now).decided_per_s
 
     def line(self) -> str:
         """The figures in one line, for a log."""
@@ -120,7 +65,7 @@ class Summary:
         return (
             f"decided {now.decided} today ({self.rate:.0f}/s), approved {now.approved}, "
             f"refused {now.decided - now.approved}{f' ({refused})' if refused else ''}, "
-            f"undecided {now.undecided}, unsent {now.unsent}, oldest {now.oldest_s:.1f} s"
+            f"undecided {now.undecided.length}, unsent {now.unsent.length}, oldest {_oldest_s(now):.1f} s"
         )
 
     def screen(self) -> RenderableType:
@@ -129,9 +74,9 @@ class Summary:
         figures = Table.grid(padding=(0, 3))
         if now is not None:
             figures.add_row("decided today", f"{now.decided:,}", "rate", f"{self.rate:,.0f}/s")
-            figures.add_row("approved", f"{now.approved:,}", "undecided", f"{now.undecided:,}")
-            figures.add_row("refused", f"{now.decided - now.approved:,}", "unsent", f"{now.unsent:,}")
-            figures.add_row("", "", "oldest", f"{now.oldest_s:.1f} s")
+            figures.add_row("approved", f"{now.approved:,}", "undecided", f"{now.undecided.length:,}")
+            figures.add_row("refused", f"{now.decided - now.approved:,}", "unsent", f"{now.unsent.length:,}")
+            figures.add_row("", "", "oldest", f"{_oldest_s(now):.1f} s")
         refusals = Table.grid(padding=(0, 3))
         for name, times in [] if now is None else _refusals(now):
             refusals.add_row(name, f"{times:,}")
@@ -152,14 +97,12 @@ def masked(phone: str) -> str:
     return f"{phone[:6]}***{phone[-2:]}" if len(phone) > 8 else "***"
 
 
-def _add(outcomes: dict[str, int], flat: list[Any]) -> None:
-    """Add one partition's counters: fields are an outcome letter and a purpose."""
-    for field, times in zip(flat[::2], flat[1::2], strict=True):
-        letter = field[:1].decode()
-        if field != b"id_reused" and letter in NAME_OF:
-            outcomes[letter] = outcomes.get(letter, 0) + int(times)
-
-
 def _refusals(figures: Figures) -> list[tuple[str, int]]:
-    found = [(name, figures.outcomes[letter]) for letter, name in REASON_OF.items() if letter in figures.outcomes]
+    letters = figures.by_letter
+    found: list[tuple[str, int]] = [(name, letters[letter]) for letter, name in REASON_OF.items() if letter in letters]
     return sorted(found, key=lambda row: -row[1])
+
+
+def _oldest_s(figures: Figures) -> float:
+    """Age of the oldest SMS undecided or reply unsent."""
+    return max(figures.undecided.oldest_s, figures.unsent.oldest_s)

@@ -40,6 +40,20 @@ GROUPS_DROPPED: Final = Counter(
 REQUESTS: Final = Counter(
     "icaze_api_requests", "API requests, by route and status", ["route", "status"], registry=REGISTRY
 )
+GUESSING: Final = Counter(
+    "icaze_guessing_alarms", "callers that asked about too many unknown documents", ["client"], registry=REGISTRY
+)
+CONFIRMED: Final = Counter("icaze_applications", "applications judged by the registry", ["status"], registry=REGISTRY)
+REGISTRY_FAILURES: Final = Counter(
+    "icaze_registry_failures", "questions to the registry that must be repeated, by cause", ["cause"], registry=REGISTRY
+)
+TRANSMITTED: Final = Counter(
+    "icaze_feed_events", "events that the Ministry took or refused", ["status"], registry=REGISTRY
+)
+FEED_FAILURES: Final = Counter(
+    "icaze_feed_failures", "sends to the Ministry that must be repeated, by cause", ["cause"], registry=REGISTRY
+)
+IMPORTED: Final = Counter("icaze_import_lines", "lines of imports, by result", ["result"], registry=REGISTRY)
 
 
 class _JsonLines(logging.Formatter):

@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 from rich.console import Console
 from rich.live import Live
 
-from runtime import durability, layout, lifecycle, settings
+from runtime import durability, keyring, layout, lifecycle, settings
 from runtime.children import Child, fresh_log
 from runtime.connection import Wire, connect, shown
 from runtime.embedded import EmbeddedStore
@@ -143,6 +143,7 @@ def _data_folder(current: Settings) -> Generator[None, None, None]:
     try:
         (current.data / "logs").mkdir(parents=True, exist_ok=True, mode=0o700)
         layout.make_secret(layout.routing_key_path(current))
+        keyring.make(keyring.path(current))
         lock = (current.data / "up.lock").open("w")
     except OSError as error:
         raise StartupError(f"{error.filename}: {error.strerror}; set ICAZE_DATA_DIR to another") from None

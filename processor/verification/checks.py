@@ -2,16 +2,18 @@
 
 from collections.abc import Collection
 
-from permits.outcomes import APPROVED, REASON_OF
+from permits.outcomes import APPROVED, DEAD, DUPLICATE, MOVED, REASON_OF, SHED
 from permits.policy import Policy
 from processor.verification.accounts import Accounts, AtRest
 from processor.verification.finding import Finding
 from processor.verification.identities import Identities, Lanes
 from processor.verification.journal import Journal
 from processor.verification.loss import Loss, OnePlace
+from processor.verification.notices import Notices
 from processor.verification.quota import Owners, Quota, RulesInForce
 from processor.verification.replayed import Letters, Permits
 from processor.verification.replies import Replies
+from processor.verification.report import Totals
 from processor.verification.sink_log import SinkLog
 from processor.verification.trail import AuditEntry, Partition
 
@@ -31,6 +33,7 @@ class Checks:
         self._quota = Quota(rules)
         self._owners = Owners()
         self._replies = Replies(sink_log)
+        self._notices = Notices(sink_log)
         self._letters = Letters(rules)
         self._permits = Permits()
         self._accounts = Accounts(today)
@@ -40,6 +43,7 @@ class Checks:
         """Forget the partition before: owners, entries and replies are never shared."""
         self._partition = partition
         self._replies.begin(partition)
+        self._notices.begin(partition)
         for check in (self._identities, self._lanes, self._quota, self._letters, self._permits, self._accounts):
             check.begin()
 
@@ -65,6 +69,15 @@ class Checks:
         self._permits.record(self._partition, day, field, value)
 
     @property
+    def notified(self) -> bool:
+        """Whether notices of this partition were sent: then `end` needs its acts."""
+        return self._notices.sent
+
+    def act(self, code: str, deed: str) -> None:
+        """Show one act on a permit."""
+        self._notices.act(code, deed)
+
+    @property
     def unsent(self) -> bool:
         """Whether decisions of this partition lack a reply: then `end` needs the dead and the waiting ones."""
         return bool(self._replies.unsent)
@@ -74,12 +87,14 @@ class Checks:
         rest: AtRest,
         *,
         record_days: set[int],
+        acts_from_ms: int = 0,
         dead: Collection[str] = (),
         waiting: Collection[str] = (),
     ) -> None:
         """Close the partition."""
         self._accounts.end(self._partition, rest)
         self._replies.end(self._partition, dead=dead, waiting=waiting)
+        self._notices.end(self._partition, acts_from_ms)
         self._permits.end(self._partition, standing=record_days, due_from=self._today - self._policy.keep_days + 1)
 
     @property
@@ -92,6 +107,20 @@ class Checks:
         """Refusals in the trail by reason."""
         letters = self._accounts.letters
         return {reason: letters[letter] for letter, reason in REASON_OF.items() if letters[letter]}
+
+    @property
+    def totals(self) -> Totals:
+        """Rows in the trail by what became of them."""
+        letters, refused = self._accounts.letters, sum(self.refused.values())
+        return Totals(
+            decided=self.approved + refused,
+            approved=self.approved,
+            refused=refused,
+            dead=letters[DEAD],
+            duplicate=letters[DUPLICATE],
+            shed=letters[SHED],
+            moved=letters[MOVED],
+        )
 
     @property
     def rows(self) -> int:
@@ -112,6 +141,7 @@ class Checks:
             self._quota,
             self._owners,
             self._replies,
+            self._notices,
             self._letters,
             self._permits,
             self._accounts,

@@ -92,7 +92,7 @@ async def verify(
     entries, known_from_ms = 0, 0
     for number, tag in enumerate(layout.tags):
         names = partition_keys(tag)
-        length, trimmed = await store_at_rest.audit_entries(store, names)
+        length, trimmed = await store_at_rest.entries_of(store, names.audit)
         partition = trail.Partition(number, tag, now_ms - audit_days * DAY_MS if trimmed else 0)
         partitions.append((partition, names))
         entries += length
@@ -109,7 +109,9 @@ async def verify(
                 for entry in page:
                     checks.feed(entry)
                 advance(len(page))
-            await _close(store, names, checks, record_days.get(names.tag, set()), count_days.get(names.tag, set()))
+            acts_from_ms = await _show_acts(store, names, checks, now_ms - audit_days * DAY_MS)
+            days = record_days.get(names.tag, set()), count_days.get(names.tag, set())
+            await _close(store, names, checks, *days, acts_from_ms)
     findings = checks.findings()
     return Report(
         ok=all(finding.status != "violated" for finding in findings),
@@ -117,15 +119,32 @@ async def verify(
         acknowledged=None if acknowledged is None else acknowledged.acknowledged,
         approved=checks.approved,
         refused=checks.refused,
+        totals=checks.totals,
         sent=None if sink_log is None else sink_log.sent,
         ambiguous=None if sink_log is None else sink_log.ambiguous,
+        notices=None if sink_log is None else sink_log.notified,
         checks=findings,
         seconds=round(time.monotonic() - started_s, 3),
     )
 
 
+async def _show_acts(store: Store, names: PartitionKeys, checks: Checks, trimmed_to_ms: int) -> int:
+    """Show a partition's acts where notices were sent; since when all stand, 0: since ever."""
+    if not checks.notified:  # with every check of the police there are many more acts than notices
+        return 0
+    _, trimmed = await store_at_rest.entries_of(store, names.acts)
+    async for code, deed in store_at_rest.acts(store, names):
+        checks.act(code, deed)
+    return trimmed_to_ms if trimmed else 0
+
+
 async def _close(
-    store: Store, names: PartitionKeys, checks: Checks, record_days: set[int], count_days: set[int]
+    store: Store,
+    names: PartitionKeys,
+    checks: Checks,
+    record_days: set[int],
+    count_days: set[int],
+    acts_from_ms: int,
 ) -> None:
     for day in sorted(record_days):
         async for field, value in store_at_rest.records(store, names.day(day_name(day))):
@@ -133,6 +152,7 @@ async def _close(
     checks.end(
         await store_at_rest.read_at_rest(store, names, {day: day_name(day) for day in count_days}),
         record_days=record_days,
+        acts_from_ms=acts_from_ms,
         dead=await store_at_rest.dead_replies(store, names) if checks.unsent else (),
         waiting=await store_at_rest.waiting_replies(store, names) if checks.unsent else (),
     )

@@ -7,6 +7,19 @@ from rich.text import Text
 from processor.verification.finding import Finding
 
 
+class Totals(msgspec.Struct, frozen=True):
+    """Entries of the trail by what became of them, under the names of the monitor."""
+
+    decided: int
+    """Approved and refused."""
+    approved: int
+    refused: int
+    dead: int
+    duplicate: int
+    shed: int
+    moved: int
+
+
 class Report(msgspec.Struct, frozen=True):
     """One object for programs."""
 
@@ -17,9 +30,12 @@ class Report(msgspec.Struct, frozen=True):
     """Distinct ids in the journal; None without one."""
     approved: int
     refused: dict[str, int]
+    totals: Totals
     sent: int | None
     """Sends in the operator's log; None without one."""
     ambiguous: int | None
+    notices: int | None
+    """Sends that are an officer's."""
     checks: list[Finding]
     seconds: float
 
@@ -30,7 +46,9 @@ def show(report: Report, console: Console) -> None:
     if report.acknowledged is not None:
         counted.append(f"{report.acknowledged:,} acknowledged")
     if report.sent is not None:
-        counted.append(f"{report.sent:,} sent, {report.ambiguous:,} of them marked ambiguous")
+        counted.append(
+            f"{report.sent:,} sent, {report.ambiguous:,} of them marked ambiguous and {report.notices:,} notices"
+        )
     _line(console, f"{', '.join(counted)}; {report.seconds:.1f} s")
     for finding in report.checks:
         _line(console, _in_words(finding), {"ok": "green", "violated": "bold red"}.get(finding.status, "yellow"))

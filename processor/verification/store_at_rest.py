@@ -1,6 +1,6 @@
 """What the store holds beside the trail, read partition by partition.
 
-Reads `inbound:{p}`, `replies:{p}`, `dead:{p}`, `counts:{p}:*`, `day:{p}:*`; changes nothing.
+Reads `inbound:{p}`, `replies:{p}`, `dead:{p}`, `acts:{p}`, `counts:{p}:*`, `day:{p}:*`; changes nothing.
 """
 
 from collections.abc import AsyncIterator
@@ -13,8 +13,10 @@ from lua import keys
 from lua.keys import PartitionKeys
 from lua.store import Store
 from permits.calendar import day_number
+from permits.employees import AuditAct
 from permits.messages import DEAD_DECODER
 from processor.verification.accounts import AtRest
+from processor.verification.inputs import UnusableInputError
 from processor.verification.trail import PAGE
 from runtime.errors import StartupError
 from runtime.layout import Layout
@@ -27,6 +29,7 @@ class _Named(msgspec.Struct):
 
 
 _NAMED: Final = msgspec.json.Decoder(_Named)
+_ACT: Final = msgspec.json.Decoder(AuditAct)
 
 
 async def read_layout(store: Store) -> Layout:
@@ -50,9 +53,9 @@ async def days_of(store: Store, kind: str) -> dict[str, set[int]]:
             return found
 
 
-async def audit_entries(store: Store, names: PartitionKeys) -> tuple[int, bool]:
-    """Entries in a partition's trail, and whether earlier ones were removed."""
-    info = await _stream(store, names.audit)
+async def entries_of(store: Store, stream: str) -> tuple[int, bool]:
+    """Entries in a stream that is trimmed by age, and whether earlier ones were removed."""
+    info = await _stream(store, stream)
     return info.get(b"length", 0), info.get(b"entries-added", 0) > info.get(b"length", 0)
 
 
@@ -111,6 +114,17 @@ async def waiting_replies(store: Store, names: PartitionKeys) -> set[str]:
         except msgspec.DecodeError:
             continue
     return found
+
+
+async def acts(store: Store, names: PartitionKeys) -> AsyncIterator[tuple[str, str]]:
+    """(permit code, deed) of each act on a permit; UnusableInputError where one cannot be read."""
+    async for payload in _payloads(store, names.acts):
+        try:
+            act = _ACT.decode(payload)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise UnusableInputError(f"{names.acts}: {error}") from None
+        if act.code:
+            yield act.code, act.deed
 
 
 async def _payloads(store: Store, stream: str) -> AsyncIterator[bytes]:

@@ -13,7 +13,7 @@ from lua import calls, records
 from lua.calls import ASK, Batch, Decided, DecideReply
 from lua.keys import PartitionKeys, partition_keys
 from lua.store import Store
-from permits.calendar import DAY_MS, day_name, day_number, day_start_ms, local_day
+from permits.calendar import DAY_MS, day_name, day_number, day_start_ms, hour_end, hour_name, local_day
 from permits.decision import DEDUP_DAYS, RECORD_ENTRIES
 from permits.messages import AUDIT_DECODER, ENCODER, AuditBatch, AuditRow
 from permits.outcomes import DEAD, MOVED, REFUSALS
@@ -74,6 +74,20 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
         """Six bytes of identity."""
         return ROUTE.identity("dev", "+994500000001", self.id, self.text, by_text=self.by_text)
 
+    @property
+    def sealed(self) -> bytes:
+        """What stands for the sender's sealed number: the function does not look into it."""
+        return f"from {self.id}".encode().rjust(16, b".")
+
+    @property
+    def sender_field(self) -> bytes:
+        """Where an approval leaves it."""
+        return self.owner[:4] + self.digest
+
+    def ends_s(self, decided_ms: int) -> int:
+        """When a permit that is given now ends."""
+        return decided_ms // 1000 + (self.minutes * 60 or 2 * 86_400)
+
 
 Entry = tuple[bytes, Ask]
 """An SMS and the stream entry in which it stands."""
@@ -116,8 +130,8 @@ def build(tag: str, entries: Sequence[Entry], *, epoch: str, decided_ms: int, to
     days = [ask.arrival_day for _, ask in entries]
     oldest = min(days) - DEDUP_DAYS - 1
     newest = max(*days, today)
-    rules, frames = _Rows(), _Rows()
-    blob, rows, texts = bytearray(), list[AuditRow](), list[calls.Arg]()
+    rules, frames, hours = _Rows(), _Rows(), _Rows()
+    blob, seals, rows, texts = bytearray(), bytearray(), list[AuditRow](), list[calls.Arg]()
     for entry_id, ask in entries:
         asks = ask.outcome == ASK
         frame = ask.frame or (TAILED if asks else PLAIN)
@@ -131,6 +145,7 @@ def build(tag: str, entries: Sequence[Entry], *, epoch: str, decided_ms: int, to
         blob += records.static_struct(ask.owner[4:], ask.digest, ask.arrived_ms // 1000, timing, ask.purpose)
         blob += ask.outcome.encode()
         blob += bytes([ask.arrival_day - oldest, rules.place(rule_row(ask.rules)), frames.place(frame), ask.by_text])
+        blob.append(hours.place(hour_end(ask.ends_s(decided_ms))) if asks else 0)
         blob += ask.tail.encode().rjust(4)
         if ask.outcome == DEAD:
             texts.append(f'{{"entry_id":"{entry_id.decode()}"}}')
@@ -138,6 +153,7 @@ def build(tag: str, entries: Sequence[Entry], *, epoch: str, decided_ms: int, to
             texts.append(reply_start(tag, entry_id))
             if asks:
                 texts.append(APPROVAL_REST)
+                seals += ask.sealed
         rows.append(_audit_row(entry_id, ask))
     audit = AuditBatch(partition=0, epoch=int(epoch), policy="test", decided_ms=decided_ms, rows=rows)
     return Batch(
@@ -147,6 +163,9 @@ def build(tag: str, entries: Sequence[Entry], *, epoch: str, decided_ms: int, to
         messages=bytes(blob),
         days=[day_name(day) for day in range(oldest, newest + 1)],
         day_expiries_s=[record_expiry_s(day) for day in range(oldest, newest + 1)],
+        hours=[hour_name(hour) for hour in hours.rows],
+        hour_expiries_s=hours.rows,
+        seals=bytes(seals),
         rules=rules.rows,
         frames=frames.rows,
         texts=texts,
@@ -245,6 +264,10 @@ class Partition:
         """All audited batches with their outcome letters."""
         found = await self.store.execute_command("XRANGE", self.keys.audit, "-", "+")
         return [(AUDIT_DECODER.decode(f[b"m"]), f[b"v"].decode()) for _, f in found]
+
+    async def senders(self, ends_s: int) -> dict[bytes, bytes]:
+        """What is kept of the senders of permits that end before an hour."""
+        return await self.store.execute_command("HGETALL", self.keys.senders(hour_name(hour_end(ends_s))))
 
     async def undecided(self) -> int:
         """How many entries stand in the inbound stream."""

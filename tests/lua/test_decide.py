@@ -1,7 +1,7 @@
 """What one decided batch leaves behind: record, reply, audit, counters, dead letters, and when they go."""
 
 from lua.records import RecordEntry, entries
-from permits.calendar import day_name
+from permits.calendar import day_name, hour_end, hour_name
 from permits.policy import Rule
 from tests.lua.batches import (
     COUNTS_EXPIRY_S,
@@ -167,3 +167,54 @@ async def test_a_batch_spread_over_many_days_fills_each_days_record(partition: P
         assert await expires_s(partition, partition.keys.day(day_name(ask.arrival_day))) == record_expiry_s(
             ask.arrival_day
         )
+
+
+# --- the numbers of senders
+
+
+async def test_an_approval_leaves_its_senders_sealed_number_until_the_hour_after_its_end(partition: Partition) -> None:
+    ask = Ask(id="1")
+    await partition.decide(ask)
+    ends_s = ask.ends_s(DECIDED_MS)
+    assert await partition.senders(ends_s) == {ask.sender_field: ask.sealed}
+    assert await expires_s(partition, partition.keys.senders(hour_name(hour_end(ends_s)))) == hour_end(ends_s)
+    assert ends_s <= hour_end(ends_s) < ends_s + 3600
+
+
+async def test_of_a_mixed_batch_only_approvals_leave_a_number_and_each_its_own(partition: Partition) -> None:
+    other = owner("AA7654321")
+    asks = [
+        Ask(id="1"),
+        Ask(id="2", outcome="m"),
+        Ask(id="3"),
+        Ask(id="4", outcome="X"),
+        Ask(id="1"),
+        Ask(id="5", outcome="M"),
+        Ask(id="6", owner=other),
+        Ask(id="7", owner=other, purpose=3, rules=(), minutes=0),
+        Ask(id="8", owner=other, purpose=1, rules=(), minutes=90),
+    ]
+    assert await partition.decide(*asks) == "amqXDMaaa"
+    hours: dict[int, dict[bytes, bytes]] = {}
+    for ask in (asks[0], asks[6], asks[7], asks[8]):
+        hours.setdefault(hour_end(ask.ends_s(DECIDED_MS)), {})[ask.sender_field] = ask.sealed
+    assert len(hours) == 3
+    assert {hour: await partition.senders(hour) for hour in hours} == hours
+    assert len(await partition.store.execute_command("KEYS", "senders:*")) == 3
+
+
+async def test_a_batch_without_an_approval_leaves_no_number(partition: Partition) -> None:
+    await partition.decide(Ask(id="1"))
+    await partition.store.execute_command("DEL", partition.keys.senders("2090061412"))
+    assert await partition.decide(Ask(id="1"), Ask(id="2"), Ask(id="3", outcome="m")) == "Dqm"
+    assert await partition.store.execute_command("KEYS", "senders:*") == []
+
+
+async def test_a_later_batch_does_not_put_off_the_end_of_an_hours_numbers(partition: Partition) -> None:
+    ask = Ask(id="1", purpose=3, rules=())
+    await partition.decide(ask)
+    key = partition.keys.senders(hour_name(hour_end(ask.ends_s(DECIDED_MS))))
+    await partition.store.execute_command("EXPIREAT", key, hour_end(ask.ends_s(DECIDED_MS)) - 100)
+    await partition.decide(Ask(id="2", purpose=3, rules=()))
+    assert await expires_s(partition, key) == hour_end(ask.ends_s(DECIDED_MS)) - 100
+    assert len(await partition.senders(ask.ends_s(DECIDED_MS))) == 2

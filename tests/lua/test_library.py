@@ -1,6 +1,7 @@
 """The library loads once, is compared at every start, and is never replaced."""
 
 import asyncio
+import re
 
 import pytest
 
@@ -10,7 +11,7 @@ from runtime.connection import Client
 from tests.lua.batches import Ask, Partition
 
 OTHER = f"""#!lua name={library.LIBRARY}
-redis.register_function('permits_v1_decide', function() return 'another' end)
+redis.register_function('permits_v2_decide', function() return 'another' end)
 """
 
 
@@ -47,6 +48,6 @@ async def test_functions_survive_an_emptied_store(store: Store) -> None:
 
 def test_every_function_that_python_names_is_in_the_source() -> None:
     named = {library.DECIDE, library.LEASE, library.RELEASE, library.JOIN, library.REGISTER, library.TRIM}
-    named.add(library.BURY)
-    registered = {word.split("'")[1] for word in library.source().split("function_name = ")[1:]}
+    named |= {library.BURY, library.CHANGE, library.FORGET, library.PROCLAIM, library.ENLIST}
+    registered = set(re.findall(r"register_function(?:\{function_name = |\()'(\w+)'", library.source()))
     assert registered == named

@@ -99,6 +99,7 @@ async def agree(store: Store, batches: list[list[Ask]], number: Callable[[int], 
         done.append(built)
         expected += zip(batch, wanted, strict=True)
     assert await stored(partition, expected) == kept(expected)
+    assert await numbered(partition) == {ask.sender_field: ask.sealed for ask, letter in expected if letter == "a"}
     assert len(await partition.replies()) == sum(letter.islower() for _, letter in expected)
     assert await counted(partition) == Counter(f"{letter}{ask.purpose}" for ask, letter in expected)
     assert "".join(letters for _, letters in await partition.audit()) == "".join(letter for _, letter in expected)
@@ -123,6 +124,14 @@ async def stored(partition: Partition, expected: list[tuple[Ask, str]]) -> list[
             for e in await partition.record(day)
         ]
     return sorted(rows)
+
+
+async def numbered(partition: Partition) -> dict[bytes, bytes]:
+    """What is kept of the senders."""
+    found: dict[bytes, bytes] = {}
+    for key in await partition.store.execute_command("KEYS", partition.keys.senders("*").replace("{", "[{]")):
+        found |= await partition.store.execute_command("HGETALL", key)
+    return found
 
 
 async def counted(partition: Partition) -> Counter[str]:

@@ -119,6 +119,7 @@ async def test_entries_appended_meanwhile_stay(partition: Partition) -> None:
         "day:{t}:20900614",
         "day:{t}:20900611",
         "day:{t}:20900615",
+        "senders:{t}:2090061412",
     ],
 )
 async def test_a_key_of_the_wrong_type_stops_the_call_before_it_writes(partition: Partition, key: str) -> None:

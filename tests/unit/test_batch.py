@@ -8,19 +8,22 @@ import pytest
 
 from lua.calls import MESSAGE_BYTES, Arg, Batch
 from lua.keys import partition_keys, tags
+from lua.records import entries
 from permits import policy as policies
-from permits.calendar import DAY_MS, day_name, day_start_ms, local_day
+from permits.calendar import DAY_MS, HOUR_MS, day_name, day_start_ms, hour_end, local_day
 from permits.messages import AUDIT_DECODER, DEAD_DECODER, ENCODER, REPLY_DECODER, InboundSms
 from permits.outcomes import REFUSALS
 from permits.partition import Route
 from permits.policy import Policy
 from processor.batch import Entry, Preparer
+from runtime.keyring import SEALED_SENDER_BYTES, Keyring, SenderSeal
 
 ROUTE = Route(key=b"a key for tests only", partitions=2)
 HOME = ROUTE.of_document("AZE1111111")[0]
 NOW_MS = 1_767_254_400_000
 """2026-01-01 12:00 in Baku."""
 TODAY = local_day(NOW_MS)
+SEAL = SenderSeal(Keyring({"k1": b"k" * 32}, "k1"))
 ELSEWHERE = next(
     f"2 AZE {number}" for number in range(1111112, 1111200) if ROUTE.of_document(f"AZE{number}")[0] != HOME
 )
@@ -33,6 +36,7 @@ def preparer(policy: Policy | None = None, *, index: int = HOME) -> Preparer:
         route=ROUTE,
         policy=policy or policies.load(),
         script="plain",
+        seal=SEAL,
     )
 
 
@@ -229,3 +233,67 @@ def test_a_batch_ends_before_its_frames_cannot_be_numbered(tmp_path: Path) -> No
     assert 255 <= batch.count < len(entries)
     assert len(batch.frames) == 255
     assert batch.last_id == entries[batch.count - 1][0]
+
+
+# --- the numbers of senders
+
+
+def hour_of(batch: Batch, at: int) -> tuple[str, int]:
+    """Name and expiry of the hour's senders that take the number of a message."""
+    place = batch.messages[at * MESSAGE_BYTES + 28]
+    return batch.hours[place - 1], batch.hour_expiries_s[place - 1]
+
+
+def owner_and_digest(batch: Batch, at: int) -> tuple[bytes, bytes]:
+    row = AUDIT_DECODER.decode(batch.audit).rows[at]
+    return bytes.fromhex(row.owner), bytes.fromhex(row.digest)
+
+
+def test_whatever_the_rules_may_approve_has_its_senders_number_sealed() -> None:
+    batch = prepare(
+        payload("2 AZE 1111111", sender="+994700000001"),
+        payload("salam"),
+        payload("1 AZE 1111111 спасибо", sender="+994700000002"),
+    )
+    first, second = (batch.seals[at : at + SEALED_SENDER_BYTES] for at in (0, SEALED_SENDER_BYTES))
+    assert len(batch.seals) == 2 * SEALED_SENDER_BYTES
+    assert SEAL.open(first, *owner_and_digest(batch, 0)) == ("+994700000001", "az")
+    assert SEAL.open(second, *owner_and_digest(batch, 2)) == ("+994700000002", "ru")
+    assert SEAL.open(second, *owner_and_digest(batch, 0)) is None
+
+
+@pytest.mark.parametrize("sender", ["8103", "BANK", "+99450123456789012", "", '"', "\U0001f600"])
+def test_a_sender_that_is_no_number_has_its_place_and_leaves_none(sender: str) -> None:
+    batch = prepare(payload("2 AZE 1111111", sender=sender), payload("2 AZE 1111111"))
+    assert SEAL.open(batch.seals[:16], *owner_and_digest(batch, 0)) is None
+    assert SEAL.open(batch.seals[16:], *owner_and_digest(batch, 1)) == (home_sender(), "az")
+
+
+def test_a_number_is_kept_until_the_full_hour_after_the_permits_end() -> None:
+    late_ms = NOW_MS + 1
+    batch = preparer().prepare(numbered(payload("2 AZE 1111111")), epoch="7", now_ms=late_ms).batch
+    assert hour_of(batch, 0) == ("2026010111", (NOW_MS + 3 * HOUR_MS) // 1000)
+    batch = preparer().prepare(numbered(payload("2 AZE 1111111")), epoch="7", now_ms=NOW_MS + 1000).batch
+    assert hour_of(batch, 0) == ("2026010112", (NOW_MS + 4 * HOUR_MS) // 1000)
+
+
+def test_without_an_end_it_is_kept_as_long_as_the_permit_is_honoured() -> None:
+    batch = prepare(payload("3 AZE 1111111"), payload("2 AZE 1111111"), payload("3 AZE 1111111", id="again"))
+    assert hour_of(batch, 0) == hour_of(batch, 2) == ("2026010320", day_start_ms(TODAY + 3) // 1000)
+    assert len(batch.hours) == len(batch.hour_expiries_s) == 2
+
+
+def test_the_hour_is_that_of_the_end_which_the_record_tells_though_an_arrival_lies_ahead() -> None:
+    batch = prepare(payload("2 AZE 1111111", arrived_ms=NOW_MS + 60_000))
+    value = batch.messages[4:23] + b"a"
+    [entry] = entries(value)
+    ends_s = entry.decided_s + entry.minutes * 60
+    assert hour_of(batch, 0) == ("2026010112", hour_end(ends_s))
+    assert ends_s == NOW_MS // 1000 + 60 + 3 * 3600
+
+
+def test_the_trace_of_an_sms_stands_in_its_reply_and_without_one_nothing_does() -> None:
+    trace = f"00-{'a' * 32}-{'b' * 16}-01"
+    start, rest, plain, _ = prepare(payload("2 AZE 1111111", trace=trace), payload("2 AZE 1111111")).texts
+    assert REPLY_DECODER.decode(joined(start, rest)).trace == trace
+    assert b"trace" not in joined(plain)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from permits.calendar import BAKU, DAY_MS, day_name, day_number, day_start_ms, local_day, rfc3339
+from permits.calendar import BAKU, DAY_MS, day_name, day_number, day_start_ms, hour_end, hour_name, local_day, rfc3339
 
 DAYS = st.integers(day_number("19960101"), day_number("20991231"))
 
@@ -44,6 +44,16 @@ def test_the_local_day_is_the_date_that_a_clock_in_baku_shows(at_ms: int) -> Non
 @given(DAYS)
 def test_names_and_numbers_of_days_lead_to_each_other(day: int) -> None:
     assert day_number(day_name(day)) == day
+
+
+def test_hours_are_named_in_utc() -> None:
+    assert hour_name(at("2026-01-01T03:59:59+04:00") // 1000) == "2025123123"
+    assert hour_name(0) == "1970010100"
+
+
+@pytest.mark.parametrize(("at_s", "end_s"), [(0, 0), (1, 3600), (3599, 3600), (3600, 3600), (3601, 7200)])
+def test_an_hour_ends_on_the_hour(at_s: int, end_s: int) -> None:
+    assert hour_end(at_s) == end_s
 
 
 def test_day_zero_is_the_first_of_1970() -> None:

@@ -14,9 +14,9 @@ ARRIVED_MS = 1_767_254_400_000
 GOOD: dict[str, Any] = {"id": "agg-42", "from": "+994501234567", "to": "8103", "text": "2 AZE 1111111"}
 
 
-def accept(item: Any, *, given_id: str | None = None) -> InboundSms:
+def accept(item: Any, *, given_id: str | None = None, **more: Any) -> InboundSms:
     raw = item if isinstance(item, bytes) else msgspec.json.encode(item)
-    return native.accept(raw, source="dev", arrived_ms=ARRIVED_MS, given_id=given_id, new_id="new:0")
+    return native.accept(raw, source="dev", arrived_ms=ARRIVED_MS, given_id=given_id, new_id="new:0", **more)
 
 
 def rejection(item: Any) -> str:
@@ -46,6 +46,12 @@ def test_an_own_id_goes_before_the_request_s_and_that_before_the_text() -> None:
     assert accept(GOOD, given_id="wh:0").id == "agg-42"
     unnamed = accept({"from": "+994501234567", "text": "x"}, given_id="wh:0")
     assert (unnamed.id, unnamed.by_text) == ("wh:0", False)
+
+
+def test_a_requests_trace_is_kept_with_each_of_its_sms_and_costs_nothing_where_it_has_none() -> None:
+    trace = f"00-{'a' * 32}-{'b' * 16}-01"
+    assert INBOUND_DECODER.decode(ENCODER.encode(accept(GOOD, trace=trace))).trace == trace
+    assert b"trace" not in ENCODER.encode(accept(GOOD))
 
 
 @pytest.mark.parametrize("sender", ["994501234567", "+994501234567"])

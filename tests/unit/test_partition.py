@@ -17,6 +17,11 @@ def test_the_route_is_frozen() -> None:
     assert ROUTE.fingerprint == "5a8c7fb812479728"
 
 
+def test_the_route_of_people_and_organisations_is_frozen() -> None:
+    assert ROUTE.of_person("1ABCDE2") == (63, bytes.fromhex("2c161d9cc86d667a"))
+    assert ROUTE.of_organisation("1234567890") == 4
+
+
 def test_the_owner_key_does_not_depend_on_the_number_of_partitions() -> None:
     assert Route(key=KEY, partitions=3).of_document("AZE1111111")[1] == ROUTE.of_document("AZE1111111")[1]
 
@@ -29,6 +34,11 @@ def test_another_key_is_another_route() -> None:
 
 def test_a_document_and_a_sender_with_the_same_letters_are_two_owners() -> None:
     assert ROUTE.of_document("AZE1111111") != ROUTE.of_sender("AZE1111111")
+
+
+def test_a_document_a_sender_and_a_person_with_the_same_letters_have_keys_of_their_own() -> None:
+    keys = {ROUTE.of_document("1ABCDE2"), ROUTE.of_sender("1ABCDE2"), ROUTE.of_person("1ABCDE2")}
+    assert len({key for _, key in keys}) == 3
 
 
 def test_documents_fall_evenly_over_partitions() -> None:

@@ -78,6 +78,13 @@ def test_by_default_only_code_1_names_a_zone_and_every_name_has_three_languages(
     assert regime.purpose(4) is None
 
 
+def test_by_default_only_code_1_is_extended_by_a_certificate(default: Policy, tmp_path: Path) -> None:
+    [regime] = default.regimes
+    assert [p.extendable for p in regime.purposes] == [True, False, False]
+    own = DOCUMENTS + REGIME + "extendable = true\n" + LATER
+    assert [p.extendable for r in load(written(tmp_path, own)).regimes for p in r.purposes] == [True, False]
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
@@ -154,6 +161,7 @@ BAD = {
     ),
     "code of nought": (DOCUMENTS + REGIME.replace("code = 2", "code = 0"), r">= 1.*code"),
     "code too large": (DOCUMENTS + REGIME.replace("code = 2", "code = 256"), r"<= 255.*code"),
+    "extendable to whom": (DOCUMENTS + REGIME + 'extendable = "doctors"\n', "bool.*extendable"),
     "no minutes": (DOCUMENTS + REGIME.replace("minutes = 120", "minutes = 0"), r">= 1.*minutes"),
     "more minutes than a record holds": (DOCUMENTS + REGIME.replace("= 120", "= 4096"), r"<= 4095.*minutes"),
     "no permits a day": (DOCUMENTS + REGIME.replace("per_day = 1", "per_day = 0"), r">= 1.*per_day"),

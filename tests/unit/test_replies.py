@@ -43,6 +43,9 @@ APPROVAL_LIMITS: dict[tuple[Lang, Script], int] = {
     ("en", "plain"): 1,
     ("en", "native"): 1,
 }
+NOTICE_LIMITS: dict[tuple[Lang, Script], int] = {
+    (lang, script): 1 if script == "plain" or lang == "en" else 2 for lang in LANGS for script in SCRIPTS
+}
 REFUSAL_LIMITS: dict[tuple[Lang, Script], dict[Reason, int]] = {
     (lang, script): dict.fromkeys(REASONS, 1 if script == "plain" or lang == "en" else 2)
     for lang in LANGS
@@ -76,6 +79,11 @@ def refusal(script: Script, lang: Lang, reason: Reason, purpose: int | None = 2)
     return before + TAIL + after if after else before
 
 
+def notices(script: Script, lang: Lang) -> list[str]:
+    texts = Texts(script)
+    return [texts.cancelled(lang, PERMIT), texts.extended(lang, PERMIT, LATE_EVENING)]
+
+
 def every_text() -> list[str]:
     approvals = [
         approval(script, lang, zone=ZONE[lang], until_ms=until_ms)
@@ -90,7 +98,8 @@ def every_text() -> list[str]:
         for reason in REASONS
         for purpose in (2, None)
     ]
-    return approvals + refusals
+    told = [text for script in SCRIPTS for lang in LANGS for text in notices(script, lang)]
+    return approvals + refusals + told
 
 
 @pytest.mark.parametrize(("lang", "script"), APPROVAL_LIMITS)
@@ -108,10 +117,17 @@ def test_every_refusal_keeps_its_segments(lang: Lang, script: Script, reason: Re
     assert segments(text) <= REFUSAL_LIMITS[lang, script][reason], f"{len(text)} characters: {text}"
 
 
+@pytest.mark.parametrize(("lang", "script"), NOTICE_LIMITS)
+def test_every_notice_keeps_its_segments(lang: Lang, script: Script) -> None:
+    for text in notices(script, lang):
+        assert segments(text) <= NOTICE_LIMITS[lang, script], f"{len(text)} characters: {text}"
+
+
 def test_plain_script_and_english_are_gsm7_throughout() -> None:
     for lang in LANGS:
         for script in SCRIPTS:
             texts = [approval(script, lang, zone=ZONE[lang]), *(refusal(script, lang, r) for r in REASONS)]
+            texts += notices(script, lang)
             assert all(map(is_gsm7, texts)) == (script == "plain" or lang == "en")
 
 
@@ -221,6 +237,21 @@ def test_refusals_read_as_meant() -> None:
         "Razreshenie ne vydano, dokument ...1111: segodnyashnee razreshenie po kodu 2 uzhe polucheno. "
         "Novoe vozmozhno zavtra."
     )
+
+
+def test_notices_read_as_meant() -> None:
+    assert notices("native", "az") == [
+        "7KQWX3M9PA kodlu icazə ləğv edilib və artıq qüvvədə deyil. Evdə qalın, sualınız varsa, polisə müraciət edin.",
+        "7KQWX3M9PA kodlu icazənin müddəti uzadılıb: 23.11 22:30 tarixinədək qüvvədədir.",
+    ]
+    assert notices("plain", "ru") == [
+        "Propusk 7KQWX3M9PA otmenen i bolshe ne deystvuet. Ostavaytes doma, s voprosami obratites v politsiyu.",
+        "Propusk 7KQWX3M9PA prodlen: deystvuet do 23.11 22:30.",
+    ]
+    assert notices("plain", "en") == [
+        "Permit 7KQWX3M9PA has been cancelled and is no longer valid. Stay at home; with questions turn to the police.",
+        "Permit 7KQWX3M9PA has been extended: it is valid until 23.11 22:30.",
+    ]
 
 
 @pytest.mark.parametrize(

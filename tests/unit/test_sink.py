@@ -14,6 +14,7 @@ from aiohttp import ClientSession, ServerDisconnectedError
 from aiohttp.test_utils import TestClient, TestServer
 
 from bench.sink import GATEWAY, Behaviour, build_app
+from processor.verification.sink_log import read_sink_log
 
 ROOT = Path(__file__).parents[2]
 Line = dict[str, Any]
@@ -74,6 +75,21 @@ async def test_every_reply_is_accepted_and_logged(tmp_path: Path) -> None:
     assert first.pop("at_ms") <= second.pop("at_ms")
     assert first == {"id": "r-0", "in_reply_to": "agg-0", "verdict": "approved"}
     assert second == {"id": "r-1", "in_reply_to": "agg-1", "verdict": "approved", "ambiguous": True}
+
+
+async def test_an_officers_notice_is_taken_and_logged_like_any_reply(tmp_path: Path) -> None:
+    notice = {
+        "id": "00th-n2-23456789AB",
+        "to": "+994501234567",
+        "in_reply_to": None,
+        "verdict": "cancelled",
+        "text": "x",
+    }
+    async with TestClient(TestServer(build_app(log=tmp_path / "log"))) as client:
+        async with client.post("/", json=[notice]) as response:
+            assert (await response.json())["results"] == [{"id": notice["id"], "status": "accepted"}]
+    [send] = read_sink_log(tmp_path / "log")
+    assert (send.id, send.verdict, send.at_ms > 0) == (notice["id"], "cancelled", True)
 
 
 async def test_the_log_is_appended_to(tmp_path: Path) -> None:

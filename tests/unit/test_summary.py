@@ -1,18 +1,14 @@
 """What `up` shows: figures of all partitions in a line and on a screen, and replies without whole phone numbers."""
 
-from collections.abc import Sequence
-from typing import Any
-
 import pytest
 from redis.exceptions import ResponseError
 from rich.console import Console
 
-from lua.calls import Command
 from lua.keys import partition_keys
 from permits.outcomes import APPROVED, REASON_OF
 from runtime import summary
-from runtime.connection import Wire
 from runtime.summary import Summary, masked
+from tests.unit.looks import Planned, partition
 
 NOW_S = 1_800_000_000.0
 PARTITIONS = [partition_keys("0a"), partition_keys("1b")]
@@ -25,34 +21,11 @@ REPLY = (
 )
 
 
-class Planned(Wire):
-    """A wire that answers what the test has planned, look after look."""
-
-    def __init__(self, *looks: Sequence[Any]) -> None:
-        super().__init__("unix:///nowhere")
-        self._looks = list(looks)
-
-    async def call(self, *commands: Command | Sequence[Any], timeout_s: float = 5.0) -> list[Any]:
-        """The next planned answers."""
-        planned = list(self._looks.pop(0))
-        assert len(commands) == len(planned)
-        return planned
-
-
-def partition(
-    counts: dict[str, int] | None = None, *, undecided: int = 0, unsent: int = 0, head_s: float | None = None
-) -> list[Any]:
-    """What one partition answers; `head_s` is when its oldest undecided SMS came."""
-    flat = [part for field, times in (counts or {}).items() for part in (field.encode(), b"%d" % times)]
-    head: list[Any] = [] if head_s is None else [[b"%d-0" % int(head_s * 1000), [b"m", b"{}"]]]
-    return [flat, undecided, unsent, head, []]
-
-
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The wall clock, which the test sets."""
     now = [NOW_S]
-    monkeypatch.setattr(summary.time, "time", lambda: now[0])
+    monkeypatch.setattr(summary.time, "time_ns", lambda: int(now[0] * 1000) * 1_000_000)
     return now
 
 
@@ -66,8 +39,8 @@ def drawn(shown: Summary) -> str:
 
 async def test_figures_of_all_partitions_are_added_up_in_one_line(clock: list[float]) -> None:
     look = [
-        *partition({f"{APPROVED}2": 5, f"{QUOTA}2": 2}, undecided=3, head_s=NOW_S - 4),
-        *partition({f"{APPROVED}1": 1, f"{MALFORMED}0": 4}, unsent=2, head_s=NOW_S - 9.5),
+        *partition({f"{APPROVED}2": 5, f"{QUOTA}2": 2}, undecided=3, heads_s=(None, NOW_S - 4, None, None)),
+        *partition({f"{APPROVED}1": 1, f"{MALFORMED}0": 4}, unsent=2, heads_s=(NOW_S - 9.5, None, None, None)),
     ]
     shown = Summary(Planned(look), PARTITIONS, [])
     assert shown.line() == "no figures yet"

@@ -18,6 +18,7 @@ from processor.verification.checks import Checks
 from processor.verification.finding import EXAMPLES, Finding
 from processor.verification.inputs import UnusableInputError
 from processor.verification.journal import Journal, JournalLine, read_journal
+from processor.verification.report import Totals
 from processor.verification.sink_log import Send, SinkLog, read_sink_log
 from processor.verification.trail import DECIDED, AuditEntry, Partition
 
@@ -25,6 +26,8 @@ POLICY = policy.load()
 TODAY = day_number("20260102")
 NOON_MS = day_start_ms(TODAY) + DAY_MS // 2
 TAGS = ("0a", "1b")
+CODE, EXTENDED = "23456789AB", "ABCDEFGHJK"
+NOTICE = Send(f"0a-n2-{CODE}", "cancelled", at_ms=NOON_MS)
 ANNA, BORIS, CAVID = "00000000000000aa", "00000000000000bb", "00000000000000cc"
 
 
@@ -73,6 +76,9 @@ class World:
     rest: list[AtRest] = field(default_factory=list[AtRest])
     dead: set[str] = field(default_factory=set[str])
     waiting: set[str] = field(default_factory=set[str])
+    acts: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    """What officers did to permits of the first partition."""
+    acts_from_ms: int = 0
 
     def __post_init__(self) -> None:
         for tag, entries in zip(TAGS, self.trail, strict=True):
@@ -92,8 +98,13 @@ class World:
             rows = sum(len(entry.letters) for entry in entries)
             plain_counts = {day: dict(counted) for day, counted in counts.items()}
             self.rest.append(AtRest(undecided=0, appended=rows, pending=0, unread_replies=False, counts=plain_counts))
+        self.acts += [(CODE, "check"), (CODE, "cancel"), (EXTENDED, "extend")]
+        self.sends += [NOTICE, Send(f"0a-n1-{EXTENDED}", "extended", at_ms=NOON_MS)]
 
     def judged(self) -> dict[str, Finding]:
+        return {f"{finding.invariant} {finding.what}": finding for finding in self.checked().findings()}
+
+    def checked(self) -> Checks:
         checks = Checks(
             policy=POLICY,
             journal=Journal(lambda: self.journal, self.known_from_ms) if self.with_journal else None,
@@ -106,13 +117,17 @@ class World:
                 checks.feed(entry)
             for (day, name), value in self.records[number].items():
                 checks.record(day, name, value)
+            assert checks.notified == (self.with_sink and number == 0)
+            for code, deed in self.acts if number == 0 else ():
+                checks.act(code, deed)
             checks.end(
                 self.rest[number],
+                acts_from_ms=self.acts_from_ms,
                 record_days={day for day, _ in self.records[number]},
                 dead=self.dead,
                 waiting=self.waiting,
             )
-        return {f"{finding.invariant} {finding.what}": finding for finding in checks.findings()}
+        return checks
 
     def violated(self) -> set[str]:
         return {name for name, finding in self.judged().items() if finding.status == "violated"}
@@ -363,8 +378,72 @@ def test_without_journal_and_sink_nothing_is_said_to_be_ok() -> None:
     world = clean()
     world.with_journal = world.with_sink = False
     judged = world.judged()
-    assert judged["I1 loss"].status == judged["I5 replies"].status == "not checked"
+    assert judged["I1 loss"].status == judged["I5 replies"].status == judged["I5 notices"].status == "not checked"
     assert world.violated() == set()
+
+
+def leave_no_act(world: World) -> None:
+    world.acts.remove((CODE, "cancel"))
+
+
+def act_otherwise(world: World) -> None:
+    world.acts[1] = (CODE, "extend")
+
+
+def act_on_another_permit(world: World) -> None:
+    world.acts[1] = ("23456789AC", "cancel")
+
+
+def call_a_notice_an_approval(world: World) -> None:
+    world.sends[-2] = msgspec.structs.replace(NOTICE, verdict="approved")
+
+
+def repeat_a_notice(world: World) -> None:
+    world.sends.append(NOTICE)
+
+
+@pytest.mark.parametrize(
+    "plant", [leave_no_act, act_otherwise, act_on_another_permit, call_a_notice_an_approval, repeat_a_notice]
+)
+def test_a_planted_fault_among_notices_is_noticed(plant: Callable[[World], None]) -> None:
+    world = clean()
+    plant(world)
+    assert world.violated() == {"I5 notices"}
+
+
+def test_a_notice_in_an_unknown_partition_or_of_no_code_names_no_entry() -> None:
+    for name in (f"9z-n2-{CODE}", "0a-n2-23456789A", "0a-n2-2345678901", f"0a-n-{CODE}", f"0a-2-{CODE}"):
+        world = clean()
+        world.sends.append(Send(name, "cancelled"))
+        assert world.violated() == {"I5 replies"}, name
+
+
+def test_a_decision_that_was_answered_with_a_notices_verdict_is_noticed() -> None:
+    world = clean()
+    world.sends[0] = msgspec.structs.replace(world.sends[0], verdict="cancelled")
+    assert world.violated() == {"I5 replies"}
+
+
+def test_a_second_send_of_a_notice_marked_ambiguous_is_allowed() -> None:
+    world = clean()
+    world.sends.append(msgspec.structs.replace(NOTICE, ambiguous=True))
+    assert world.violated() == set()
+
+
+def test_a_notice_whose_act_may_have_been_trimmed_is_left_out_and_said() -> None:
+    world = clean()
+    leave_no_act(world)
+    world.acts_from_ms = NOON_MS - 3_600_000
+    assert world.violated() == set()
+    assert world.judged()["I5 notices"].note == "1 left out: older than the trail"
+    world.acts_from_ms = NOON_MS - 2 * DAY_MS
+    assert world.violated() == {"I5 notices"}
+
+
+def test_the_totals_are_the_rows_by_what_became_of_them() -> None:
+    checks = clean(batch("S", row(9, "s-1", owner=BORIS), epoch=2)).checked()
+    assert checks.totals == Totals(decided=5, approved=3, refused=2, dead=1, duplicate=1, shed=1, moved=1)
+    assert checks.rows == 9
 
 
 def test_only_the_first_examples_are_kept_and_all_are_counted() -> None:
