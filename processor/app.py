@@ -1,4 +1,4 @@
-"""The worker: `icaze process`. Takes its share of the partitions and runs a lane on each."""
+"""The worker: `icaze process`. Takes its share of the partitions: runs a lane on each, and tends their employees."""
 
 import argparse
 import asyncio
@@ -12,13 +12,17 @@ from redis.exceptions import RedisError, ResponseError
 from lua.keys import INBOUND_GROUP, PartitionKeys
 from lua.library import LibraryDiffersError, ensure_loaded
 from lua.store import Store
+from permits.partition import Route
 from permits.policy import PolicyError
 from permits.policy import load as load_policy
 from processor.batch import Preparer
+from processor.employee_work import working
 from processor.lane import DecideLane
-from runtime import doors, durability, embedded, layout, lifecycle, settings
+from processor.registry import registry_of
+from runtime import doors, durability, embedded, keyring, layout, lifecycle, settings
 from runtime.connection import Client, Wire, connect, shown
 from runtime.errors import StartupError
+from runtime.keyring import SenderSeal
 from runtime.leases import Lease, Leases
 from runtime.settings import Settings
 from runtime.telemetry import Log, start_logging
@@ -32,7 +36,7 @@ BATCHES_AT_ONCE: Final = 4
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """No arguments: settings say everything."""
-    parser.description = "decide inbound SMS; any number of workers share the partitions"
+    parser.description = "decide inbound SMS and have employees confirmed; any number share the partitions"
 
 
 def run(_: argparse.Namespace) -> int:
@@ -50,21 +54,17 @@ async def serve(stop: asyncio.Event) -> int:
     except PolicyError as error:
         raise StartupError(str(error)) from None
     route = layout.route(current)
+    personal = keyring.load(current)
+    registry = registry_of(current, accepts=policy.documents.accepts)
+    seal = SenderSeal(personal)
     async with aclosing(connect(url)) as client:
-        try:
-            await durability.check(client, current)
-            partitions = await layout.settle(client, route)
-            await ensure_loaded(client)
-            await make_groups(client, partitions)
-        except LibraryDiffersError as error:
-            raise StartupError(str(error)) from None
-        except (RedisError, OSError) as error:
-            raise StartupError(f"store {shown(url)}: {error}") from None
-
+        partitions = await _checked(client, current, route, url)
         turns = asyncio.Semaphore(BATCHES_AT_ONCE)
 
         def new_lane(lease: Lease) -> DecideLane:
-            preparer = Preparer(index=lease.index, keys=lease.keys, route=route, policy=policy, script=current.script)
+            preparer = Preparer(
+                index=lease.index, keys=lease.keys, route=route, policy=policy, script=current.script, seal=seal
+            )
             return DecideLane(
                 lease,
                 preparer=preparer,
@@ -79,12 +79,35 @@ async def serve(stop: asyncio.Event) -> int:
         leases = Leases(Wire(url), role="decide", partitions=partitions, lease_ms=current.lease_ms, new_lane=new_lane)
         worker = _Worker(client, partitions, leases, current)
         app = doors.new_app(readiness=worker.readiness)
-        async with doors.opened(app, current, current.process_port, "process") as port:
+        work = working(
+            url,
+            held=lambda: leases.held,
+            route=route,
+            partitions=partitions,
+            personal=personal,
+            policy=policy,
+            registry=registry,
+        )
+        async with doors.opened(app, current, current.process_port, "process") as port, work:
             print(f"process  http://{current.host}:{port}", flush=True)
             keeping = asyncio.create_task(worker.keep_house())
             await leases.run(stop, until_done=worker.drained)
             keeping.cancel()
     return 0
+
+
+async def _checked(client: Client, current: Settings, route: Route, url: str) -> list[PartitionKeys]:
+    """The partitions of a store that is fit for work; StartupError where it is not."""
+    try:
+        await durability.check(client, current)
+        partitions = await layout.settle(client, route)
+        await ensure_loaded(client)
+        await make_groups(client, partitions)
+    except LibraryDiffersError as error:
+        raise StartupError(str(error)) from None
+    except (RedisError, OSError) as error:
+        raise StartupError(f"store {shown(url)}: {error}") from None
+    return partitions
 
 
 async def make_groups(store: Store, partitions: list[PartitionKeys]) -> None:
@@ -149,7 +172,7 @@ class _Worker:
         return sum(lengths)
 
     async def keep_house(self) -> None:
-        """Trim by age what has no reader to wait for: the audit trail and the dead letters."""
+        """Trim by age what has no reader to wait for: the audit trails and the dead letters."""
         while True:
             now_ms = time.time_ns() // 1_000_000
             try:
@@ -157,6 +180,7 @@ class _Worker:
                     keys = self._partitions[index]
                     for stream, days in (
                         (keys.audit, self._settings.audit_days),
+                        (keys.acts, self._settings.audit_days),
                         (keys.dead, self._settings.dead_days),
                     ):
                         oldest = now_ms - days * 86_400_000

@@ -24,7 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """List all, or show one."""
     actions = parser.add_subparsers(dest="action", required=True)
     listed = actions.add_parser("list", help="a line each, oldest first in its partition")
-    listed.add_argument("--kind", choices=("inbound", "reply"), help="only these")
+    listed.add_argument("--kind", choices=("inbound", "reply", "feed"), help="only these")
     listed.add_argument("--json", action="store_true", help="print JSON, an object a line, without the raw content")
     shown = actions.add_parser("show", help="one whole, its raw content included")
     shown.add_argument("name", metavar="NAME", help="as `list` prints it: TAG/ID")
