@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "day": ("bench.day", "a synthetic national day, as NDJSON"),
     "replay": ("bench.replay", "push a trace through ingest"),
     "verify": ("processor.verification.command", "check the promises from audit trail, journal and sink log"),
+    "reconcile": ("dispatch.reconcile", "hold our feed against what the Ministry has"),
     "dead": ("processor.dead_letters", "dead letters: list, show"),
     "policy": ("processor.rules", "check a policy file; show the rules in force at a time"),
     "token": ("api.token_command", "a development token"),

@@ -1,4 +1,4 @@
-"""The dispatcher: `icaze dispatch`. Takes its share of the partitions and sends their replies."""
+"""The dispatcher: `icaze dispatch`. Takes its share of the partitions: sends replies, and tends outboxes."""
 
 import argparse
 import asyncio
@@ -9,22 +9,31 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from dispatch.dispatcher import Dispatcher
+from dispatch.ministry.http import http_ministry
+from dispatch.ministry.off import NoMinistry
+from dispatch.ministry.port import Ministry
 from dispatch.operators.console import ConsoleOperator
 from dispatch.operators.http import HttpOperator
 from dispatch.operators.port import Operator
+from dispatch.outbox.outbox import Outbox
 from lua import calls
 from lua.keys import DISPATCH_GROUP
 from lua.library import LibraryDiffersError, ensure_loaded
-from runtime import doors, durability, embedded, layout, lifecycle, settings
-from runtime.connection import Client, connect, shown
+from runtime import doors, durability, embedded, keyring, layout, lifecycle, settings
+from runtime.connection import Client, Wire, connect, shown
+from runtime.epochs import Epochs
 from runtime.errors import StartupError
+from runtime.keyring import Keyring
 from runtime.settings import Settings
-from runtime.telemetry import start_logging
+from runtime.shared import SharedWire
+from runtime.telemetry import Log, start_logging
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """No arguments: settings say everything."""
-    parser.description = "send replies to the operator; any number of dispatchers share the partitions"
+    parser.description = (
+        "send replies to the operator and organisations' permits to the Ministry; any number share the partitions"
+    )
 
 
 def run(_: argparse.Namespace) -> int:
@@ -41,11 +50,21 @@ def operator_of(current: Settings) -> Operator:
     return HttpOperator(current.operator_url, timeout_s=current.operator_timeout_s, connections=current.operator_window)
 
 
+def ministry_of(current: Settings, personal: Keyring) -> Ministry:
+    """The Ministry that the settings name."""
+    if current.ministry == "http":
+        return http_ministry(current, personal)
+    Log("dispatch").warning("no Ministry: confirmed permits count without being transmitted")
+    return NoMinistry()
+
+
 async def serve(stop: asyncio.Event) -> int:
     """Connect, check the store, take partitions, send; at a stop send what is left first."""
     current = settings.load()
     start_logging(current.log_level)
     operator = operator_of(current)
+    personal = keyring.load(current)
+    ministry = ministry_of(current, personal)
     url = current.redis_url or embedded.url(current.data)
     route = layout.route(current)
     async with aclosing(connect(url)) as client:
@@ -61,6 +80,17 @@ async def serve(stop: asyncio.Event) -> int:
         except (RedisError, OSError) as error:
             raise StartupError(f"store {shown(url)}: {error}") from None
         dispatcher = Dispatcher(client, url, operator=operator, partitions=partitions, settings=current)
+        wire, epochs_wire = SharedWire(Wire(url)), Wire(url)
+        epochs = Epochs(epochs_wire.execute_command)
+        outbox = Outbox(
+            wire,
+            leases=lambda: dispatcher.leases,
+            ministry=ministry,
+            route=route,
+            partitions=partitions,
+            keyring=personal,
+            epochs=epochs.known,
+        )
 
         async def readiness() -> dict[str, Any]:
             return {
@@ -68,15 +98,29 @@ async def serve(stop: asyncio.Event) -> int:
                 "role": "dispatch",
                 "durability": current.durability,
                 "operator": current.operator,
+                "ministry": current.ministry,
                 "partitions": len(dispatcher.held),
             }
 
         app = doors.new_app(readiness=readiness)
         async with doors.opened(app, current, current.dispatch_port, "dispatch") as port:
             print(f"dispatch  http://{current.host}:{port}", flush=True)
-            await dispatcher.run(stop)
+            await _worked(dispatcher, outbox, epochs, stop)
+        await wire.close()
+        await epochs_wire.close()
         await operator.close()
+        await ministry.close()
     return 0
+
+
+async def _worked(dispatcher: Dispatcher, outbox: Outbox, epochs: Epochs, stop: asyncio.Event) -> None:
+    """All work side by side, until each has done what a stop leaves it; raises what ends one of them."""
+    async with asyncio.TaskGroup() as group:
+        following = group.create_task(epochs.follow())
+        tending = group.create_task(outbox.run(stop))
+        await dispatcher.run(stop)
+        await tending
+        following.cancel()
 
 
 async def _answers(client: Client) -> bool:

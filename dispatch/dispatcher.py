@@ -44,12 +44,18 @@ class Dispatcher:
         self._leases = Leases(
             Wire(url), role="dispatch", partitions=partitions, lease_ms=settings.lease_ms, new_lane=self._new_lane
         )
+        self._lease_of: dict[int, Lease] = {}
         self._log = Log("dispatch")
 
     @property
     def held(self) -> list[int]:
         """Indexes of the partitions that are ours now."""
         return self._leases.held
+
+    @property
+    def leases(self) -> list[Lease]:
+        """Their leases."""
+        return [self._lease_of[index] for index in self.held]
 
     async def run(self, stop: asyncio.Event) -> None:
         """Send until the stop and what is queued then; raises what ends the sender or the ledger."""
@@ -65,6 +71,7 @@ class Dispatcher:
     def _new_lane(self, lease: Lease) -> ReplyLane:
         lane = ReplyLane(lease, wire=Wire(self._url), submit=self._sender.submit)
         self._ledger.taken_over(lane)
+        self._lease_of[lease.index] = lease
         return lane
 
     async def _drained(self) -> None:

@@ -1,0 +1,1 @@
+"""The port to the Ministry, and its two implementations: `off` and `http`."""
