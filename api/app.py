@@ -1,71 +1,131 @@
-"""The role `icaze api`: answers the questions of citizens' services about permits.
+"""The role `icaze api`: answers citizens, police, organisations and officers, over HTTP.
 
-Reads day records. Writes nothing but its metrics.
+Joins the doors' operations into one registry; each door's module tells what it reads and writes.
 """
 
 import argparse
 import asyncio
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from aiohttp import web
 from redis.exceptions import RedisError
 
-from api import dev_issuer
-from api.auth import Verify, no_issuer
-from api.status import StatusDoor
+from api import docs_page
+from api.auth import Verify
+from api.authority import Organisations
+from api.checks import ChecksDoor
+from api.contract import Operation
+from api.delegates import DelegatesDoor
+from api.door import elsewhere, routes
+from api.employee_permits import PermitsDoor
+from api.guessing import Guessing
+from api.holders import Holders
+from api.imports import Imports
+from api.issuers import open_verifier
+from api.limits import Limits
+from api.me import MeDoor
+from api.monitor import MonitorDoor
+from api.named import Naming
+from api.officers import Officers
+from api.organisations import OrganisationsDoor
+from api.parts import Parts, assembled
+from api.permit_lists import PermitListDoor
+from api.regime import RegimeDoor
+from api.status import Status
 from api.wires import Wires
 from lua.keys import PartitionKeys
+from lua.library import LibraryDiffersError, ensure_loaded
 from permits import policy as policies
 from permits.partition import Route
 from permits.policy import Policy, PolicyError
-from runtime import durability, embedded, layout, lifecycle
-from runtime.connection import STORE_ERRORS, connect
-from runtime.doors import new_app, opened
+from runtime import durability, embedded, keyring, layout, lifecycle
+from runtime.connection import STORE_ERRORS, Wire, connect
+from runtime.doors import Readiness, new_app, opened
 from runtime.errors import StartupError
+from runtime.problems import problems
 from runtime.settings import Settings, load
-from runtime.telemetry import REQUESTS, Log, start_logging
+from runtime.telemetry import start_logging
 
-MAX_BODY_BYTES: Final = 4096
-"""A question is a few dozen bytes."""
 PING_S: Final = 1.0
-_log = Log("api")
 
 
-def build_app(
-    *,
-    wires: Wires,
-    partitions: Sequence[PartitionKeys],
-    route: Route,
-    policy: Policy,
-    verify: Verify,
-    durability_level: str,
-    now_ms: Callable[[], int],
-) -> web.Application:
-    """The application on ready-made parts; it does not close the wires."""
+class DoorModule(Protocol):
+    """A module of the api: what it answers."""
 
-    async def readiness() -> dict[str, Any]:
-        return {"ready": await _answers(wires), "role": "api", "durability": durability_level}
+    def operations(self) -> list[Operation]:
+        """Its entries in the registry."""
+        ...
 
-    app = new_app(readiness=readiness, max_body_bytes=MAX_BODY_BYTES)
-    app.middlewares.insert(0, counted)  # outermost, so that it sees problems as the statuses they became
-    status = StatusDoor(wires=wires, partitions=partitions, route=route, policy=policy, verify=verify, now_ms=now_ms)
-    app.router.add_post("/v1/status", status.ask)
+
+def registry(parts: Parts, monitor: MonitorDoor) -> list[Operation]:
+    """Every operation of the api, on ready-made parts."""
+    wires, route, now_ms, epochs = parts.wires, parts.route, parts.now_ms, parts.epochs.known
+    organisations = Organisations(wires, partitions=parts.partitions, route=route, now_ms=now_ms)
+    imports = Imports(organisations, wires, route=route, keyring=parts.keyring, now_ms=now_ms)
+    naming = Naming(wires, partitions=parts.partitions, policy=parts.policy, now_ms=now_ms)
+    holders = Holders(
+        wires, partitions=parts.partitions, route=route, policy=parts.policy, epochs=epochs, now_ms=now_ms
+    )
+    guessing = Guessing(Limits(), time.monotonic)
+    doors: list[DoorModule] = [
+        Status(holders, guessing),
+        MeDoor(holders, guessing),
+        ChecksDoor(holders, guessing, wires=wires, partitions=parts.partitions, now_ms=now_ms),
+        OrganisationsDoor(organisations, now_ms=now_ms),
+        DelegatesDoor(organisations, keyring=parts.keyring, now_ms=now_ms),
+        PermitListDoor(organisations, parts.employment, wires=wires, epochs=epochs, now_ms=now_ms),
+        PermitsDoor(
+            organisations,
+            parts.employment,
+            enlist=imports.enlist,
+            accepts=parts.policy.documents.accepts,
+            epochs=epochs,
+            now_ms=now_ms,
+        ),
+        imports,
+        Officers(
+            wires=wires,
+            naming=naming,
+            employment=parts.employment,
+            keyring=parts.keyring,
+            epochs=epochs,
+            script=parts.script,
+            now_ms=now_ms,
+        ),
+        RegimeDoor(wires=wires, epochs=parts.epochs, route=route, now_ms=now_ms),
+        monitor,
+    ]
+    return [operation for door in doors for operation in door.operations()]
+
+
+def build_app(operations: Sequence[Operation], *, verify: Verify, readiness: Readiness) -> web.Application:
+    """The application that serves a registry of operations and describes it."""
+    app = new_app(readiness=readiness)
+    app.middlewares.remove(problems)  # every door below does this itself, and a middleware costs each request time
+    app.add_routes(routes(operations, verify=verify))
+    app.add_routes(docs_page.routes(operations))
+    app.add_routes([elsewhere(app.router)])
     return app
 
 
-@web.middleware
-async def counted(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
-    """Counts answers by route, never by path: a path is the caller's own text."""
-    response = await handler(request)
-    resource = request.match_info.route.resource
-    REQUESTS.labels("none" if resource is None else resource.canonical, str(response.status)).inc()
-    return response
+def readiness_of(wires: Wires, durability_level: str) -> Readiness:
+    """What `/readyz` tells: ready as long as the store answers."""
+
+    async def readiness() -> dict[str, Any]:
+        try:
+            async with asyncio.timeout(PING_S):
+                await wires.read(("PING",))
+        except (RedisError, *STORE_ERRORS):
+            ready = False
+        else:
+            ready = True
+        return {"ready": ready, "role": "api", "durability": durability_level}
+
+    return readiness
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -84,25 +144,31 @@ async def _serve(stop: asyncio.Event) -> int:
     url = settings.redis_url or embedded.url(settings.data)
     route = layout.route(settings)
     policy = _policy(settings)
-    verify = _verifier(settings)
-    partitions = await _settled(url, settings, route)
-    wires = Wires(url)
-    app = build_app(
-        wires=wires,
-        partitions=partitions,
-        route=route,
-        policy=policy,
-        verify=verify,
-        durability_level=settings.durability,
-        now_ms=_wall_ms,
-    )
-    try:
-        async with opened(app, settings, settings.api_port, "api") as port:
-            sys.stdout.write(f"api  http://{settings.host}:{port}\n")
-            sys.stdout.flush()
-            await stop.wait()
-    finally:
-        await wires.close()
+    keys = keyring.load(settings)
+    async with open_verifier(settings, _wall_ms) as verify:
+        partitions = await _settled(url, settings, route)
+        wires = Wires(url)
+        parts = assembled(
+            wires,
+            partitions=partitions,
+            route=route,
+            policy=policy,
+            keyring=keys,
+            script=settings.script,
+            now_ms=_wall_ms,
+        )
+        monitor = MonitorDoor(wire=Wire(url), partitions=partitions, now_ms=_wall_ms)
+        app = build_app(registry(parts, monitor), verify=verify, readiness=readiness_of(wires, settings.durability))
+        monitor.attach(app)
+        following = asyncio.create_task(parts.epochs.follow())
+        try:
+            async with opened(app, settings, settings.api_port, "api") as port:
+                sys.stdout.write(f"api  http://{settings.host}:{port}\n")
+                sys.stdout.flush()
+                await stop.wait()
+        finally:
+            following.cancel()
+            await wires.close()
     return 0
 
 
@@ -111,7 +177,11 @@ async def _settled(url: str, settings: Settings, route: Route) -> list[Partition
     client = connect(url)
     try:
         await durability.check(client, settings)
-        return await layout.settle(client, route)
+        partitions = await layout.settle(client, route)
+        await ensure_loaded(client)
+        return partitions
+    except LibraryDiffersError as error:
+        raise StartupError(str(error)) from None
     except (RedisError, OSError) as error:
         raise StartupError(
             f"api: the store does not serve ({type(error).__name__}); start `icaze up` or set ICAZE_REDIS_URL"
@@ -127,21 +197,5 @@ def _policy(settings: Settings) -> Policy:
         raise StartupError(f"policy: {error}") from None
 
 
-def _verifier(settings: Settings) -> Verify:
-    if settings.dev_issuer:
-        return dev_issuer.verifier(dev_issuer.key_pair(settings), _wall_ms)
-    _log.warning("no issuer is configured: every token is refused; for development set ICAZE_DEV_ISSUER=true")
-    return no_issuer
-
-
 def _wall_ms() -> int:
     return time.time_ns() // 1_000_000
-
-
-async def _answers(wires: Wires) -> bool:
-    try:
-        async with asyncio.timeout(PING_S):
-            await wires.read(("PING",))
-    except (RedisError, *STORE_ERRORS):
-        return False
-    return True

@@ -1,6 +1,7 @@
-"""What the entries of an owner's day records amount to now: active and expired permits, and refusals. Pure.
+"""What all that is kept of an owner amounts to now: permits by SMS and of organisations, and refusals. Pure.
 
-Called by `status` with the records of the last days.
+Called by `holders` with the day records of the last days and the records outside them, which win: an officer has
+changed the permit, or it outlives its day record.
 """
 
 from collections.abc import Sequence
@@ -8,77 +9,167 @@ from typing import Final, Literal
 
 import msgspec
 
+from api.named import asked_ms, honoured_until_ms
+from lua import changes
 from lua.records import RecordEntry, entries
 from permits import codes
-from permits.calendar import day_start_ms, local_day, rfc3339
-from permits.outcomes import REASON_OF, Reason
+from permits.amended import AmendedPermit
+from permits.calendar import rfc3339
+from permits.employees import EmployeePermit, Epoch, effective
+from permits.outcomes import REASON_OF
 from permits.partition import FIELD_BYTES
 from permits.policy import Policy, Purpose
 
-UNKNOWN_HONOURED_DAYS: Final = 2
-"""For a permit without end whose purpose the policy no longer knows: the same as a purpose that says nothing."""
+_RECORD: Final = msgspec.json.Decoder(EmployeePermit | AmendedPermit)
+_REGISTRY_DEEDS: Final = ("confirm", "refuse")
+
+ShownStatus = Literal["submitted", "confirmed", "refused", "transmitted", "active", "expired", "cancelled"]
 
 
-class Permit(msgspec.Struct, frozen=True):
-    """One decision as the api shows it. Times are RFC 3339 in UTC, to the second."""
+class Permit(msgspec.Struct, frozen=True, gc=False):
+    """A permit, or a refusal, as the api shows it. Times are RFC 3339 in UTC."""
 
     code: str | None
-    kind: Literal["sms"]
+    """None on an SMS that was refused."""
+    kind: Literal["sms", "organisation"]
     purpose: int | None
-    status: Literal["active", "expired", "refused"]
+    status: ShownStatus
     valid_from: str | None
     valid_until: str | None
     """None on a permit: no end."""
     zone: str | None
-    reason: Reason | None
+    reason: str | None
+    employer: str | None = None
+    decided_at: str | None = None
+
+
+class Standing(msgspec.Struct, frozen=True, gc=False):
+    """A permit and what is not shown of it."""
+
+    permit: Permit
+    at_ms: int
+    """When it was decided; where that is not known, from when it holds."""
+    owner: bytes
+    zones: tuple[str, ...] = ()
+    """Where it holds, each text saying the same; none: everywhere."""
 
 
 def standing(
-    records: Sequence[bytes | None], *, partition: int, owner: bytes, policy: Policy, now_ms: int
-) -> list[Permit]:
-    """All decisions of one owner, newest first; `records` from the newest day to the oldest, None where none is."""
-    found = [entry for value in records if value for entry in reversed(entries(value, owner[FIELD_BYTES:]))]
-    found.sort(key=lambda entry: entry.decided_s, reverse=True)
-    return [_shown(entry, partition, owner, policy, now_ms) for entry in found]
+    records: Sequence[bytes | None],
+    held: Sequence[bytes],
+    *,
+    partition: int,
+    owner: bytes,
+    policy: Policy,
+    epochs: Sequence[Epoch],
+    now_ms: int,
+) -> list[Standing]:
+    """All decisions of one owner, newest first; of every owner of the field, where `owner` is the field alone.
+
+    `records` from the newest day to the oldest, None where none is; `held` is what HGETALL replies.
+    """
+    found: list[Standing] = []
+    amended: set[tuple[str, int]] = set()
+    for record in _records(held) if held else ():
+        if not record.owner.startswith(owner.hex()):
+            continue
+        if isinstance(record, AmendedPermit):
+            amended.add((record.digest, record.decided_s))
+            found.append(_amended(record, policy, now_ms))
+        elif record.status != "draft":
+            found.append(employed(record, epochs, now_ms))
+    tag, field = owner[FIELD_BYTES:] or None, owner[:FIELD_BYTES]
+    for value in records:
+        if value:
+            found += [
+                _decided(entry, partition, field, policy, now_ms)
+                for entry in reversed(entries(value, tag))
+                if not amended or (entry.digest.hex(), entry.decided_s) not in amended
+            ]
+    if len(found) > 1:
+        found.sort(key=_newest_first)
+    return found
 
 
-def _shown(entry: RecordEntry, partition: int, owner: bytes, policy: Policy, now_ms: int) -> Permit:
-    purpose = policy.at(_asked_ms(entry)).purpose(entry.purpose)
-    zone = None if purpose is None or purpose.zone is None else purpose.zone["en"]
+def employees(held: Sequence[bytes]) -> list[EmployeePermit]:
+    """The employees' permits among the records that an HGETALL replies."""
+    return [record for record in _records(held) if isinstance(record, EmployeePermit)]
+
+
+def employed(record: EmployeePermit, epochs: Sequence[Epoch], now_ms: int) -> Standing:
+    """An employee's permit, submitted at least."""
+    now = effective(record, epochs, now_ms)
+    decided_ms = next((act.at_ms for act in reversed(record.acts) if act.deed in _REGISTRY_DEEDS), None)
+    permit = Permit(
+        code=record.code,
+        kind="organisation",
+        purpose=None,
+        status="submitted" if now.status == "draft" else now.status,
+        valid_from=rfc3339(now.from_ms),
+        valid_until=rfc3339(now.until_ms),
+        zone=record.zone,
+        reason=now.reason,
+        employer=record.employer,
+        decided_at=None if decided_ms is None else rfc3339(decided_ms),
+    )
+    at_ms = now.from_ms if decided_ms is None else decided_ms
+    return Standing(permit, at_ms, bytes.fromhex(record.owner), () if record.zone is None else (record.zone,))
+
+
+def _amended(record: AmendedPermit, policy: Policy, now_ms: int) -> Standing:
+    zone, zones = _zone(policy.at(record.asked_ms).purpose(record.purpose))
+    decided_ms = record.decided_s * 1000
+    permit = Permit(
+        code=record.code,
+        kind="sms",
+        purpose=record.purpose or None,
+        status="cancelled" if record.status == "cancelled" else "active" if now_ms < record.ends_ms else "expired",
+        valid_from=rfc3339(record.from_ms),
+        valid_until=None if record.until_ms is None else rfc3339(record.until_ms),
+        zone=zone,
+        reason=record.reason,
+        decided_at=rfc3339(decided_ms),
+    )
+    return Standing(permit, decided_ms, bytes.fromhex(record.owner), zones)
+
+
+def _decided(entry: RecordEntry, partition: int, field: bytes, policy: Policy, now_ms: int) -> Standing:
+    """An entry of a day record that nobody has changed since."""
+    purpose = policy.at(asked_ms(entry)).purpose(entry.purpose)
+    zone, zones = _zone(purpose)
+    decided_ms = entry.decided_s * 1000
+    decided_at = rfc3339(decided_ms)
+    owner = field + entry.tag
     if not entry.approved:
-        return Permit(
-            code=None,
-            kind="sms",
-            purpose=entry.purpose or None,
-            status="refused",
-            valid_from=None,
-            valid_until=None,
-            zone=zone,
-            reason=REASON_OF.get(entry.letter),
-        )
-    from_ms = entry.decided_s * 1000
-    until_ms = from_ms + entry.minutes * 60_000 if entry.minutes else None
-    ends_ms = _honoured_until_ms(from_ms, purpose) if until_ms is None else until_ms
-    return Permit(
-        code=codes.encode(partition, owner, entry.digest),
+        reason = REASON_OF.get(entry.letter)
+        refusal = Permit(None, "sms", entry.purpose or None, "refused", None, None, zone, reason, decided_at=decided_at)
+        return Standing(refusal, decided_ms, owner, zones)
+    until_ms = decided_ms + entry.minutes * 60_000 if entry.minutes else None
+    ends_ms = honoured_until_ms(decided_ms, purpose) if until_ms is None else until_ms
+    permit = Permit(
+        code=codes.encode(partition, field, entry.digest),
         kind="sms",
         purpose=entry.purpose or None,
         status="active" if now_ms < ends_ms else "expired",
-        valid_from=rfc3339(from_ms),
+        valid_from=decided_at,
         valid_until=None if until_ms is None else rfc3339(until_ms),
         zone=zone,
         reason=None,
+        decided_at=decided_at,
     )
+    return Standing(permit, decided_ms, owner, zones)
 
 
-def _asked_ms(entry: RecordEntry) -> int:
-    """When the SMS was asked, as far as the record tells: the moment of the quota's day that is nearest to arrival."""
-    arrived_ms = entry.arrived_s * 1000
-    day = local_day(arrived_ms) - entry.days_to_arrival
-    return min(max(arrived_ms, day_start_ms(day)), day_start_ms(day + 1) - 1)
+def _zone(purpose: Purpose | None) -> tuple[str | None, tuple[str, ...]]:
+    """The zone as shown, and in all languages."""
+    if purpose is None or purpose.zone is None:
+        return None, ()
+    return purpose.zone["en"], tuple(purpose.zone.values())
 
 
-def _honoured_until_ms(decided_ms: int, purpose: Purpose | None) -> int:
-    """The Baku midnight after the last day on which a permit without end counts; the day of decision is the first."""
-    days = UNKNOWN_HONOURED_DAYS if purpose is None else purpose.honoured_days
-    return day_start_ms(local_day(decided_ms) + days)
+def _records(held: Sequence[bytes]) -> list[EmployeePermit | AmendedPermit]:
+    return [_RECORD.decode(changes.read(raw)[1]) for raw in held[1::2]]
+
+
+def _newest_first(found: Standing) -> int:
+    return -found.at_ms

@@ -1,93 +1,86 @@
-"""`POST /v1/status`: the permits and refusals of one document, for mygov.az.
+"""`POST /v1/status`: the permits of one document or one person, for mygov.az.
 
-Reads the document's field in the day records of the last days, in one round trip. The document stands in the body
-only, and never leaves this module.
+Reads by `holders`, within the limits of `guessing`. What is asked stands in the body only, and never leaves this
+module.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
-from aiohttp import web
+from msgspec import Meta
 
-from api.auth import Verify, admit
-from api.standing import Permit, standing
-from api.wires import Wires
-from lua.keys import PartitionKeys
-from permits.calendar import day_name, local_day
-from permits.documents import canonical
-from permits.partition import FIELD_BYTES, Route
-from permits.policy import Policy
-from runtime.connection import STORE_ERRORS
+from api.contract import Answer, Call, Operation
+from api.guessing import Guessing, client_of
+from api.holders import Holders
+from api.standing import Permit
+from permits import documents, fin
 from runtime.problems import ProblemError
 
 SCOPE: Final = "status"
+MOST_SUBJECT: Final = 64
+Subject = Annotated[str, Meta(min_length=1, max_length=MOST_SUBJECT)]
 
 
-class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of a request."""
+class StatusQuestion(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whose permits: of a document, or of a person as an employee."""
 
-    document: str
+    document: Annotated[
+        str | None, Meta(description="series and number, in any script or spacing", examples=["AZE1111111"])
+    ] = None
+    fin: Annotated[str | None, Meta(description="personal code", examples=["1A2B3C4"])] = None
+    subject: Annotated[Subject | None, Meta(description="opaque name of the citizen who asks; limits count by it")] = (
+        None
+    )
 
 
-class Answer(msgspec.Struct, frozen=True):
-    """The body of an answer; an unknown document has an empty list."""
+class StatusAnswer(msgspec.Struct, frozen=True):
+    """Permits and refusals, newest first; who is unknown has none."""
 
     permits: list[Permit]
 
 
-class StatusDoor:
-    """The handler and what it needs."""
+class Status:
+    """The operation and what it needs."""
 
-    def __init__(
-        self,
-        *,
-        wires: Wires,
-        partitions: Sequence[PartitionKeys],
-        route: Route,
-        policy: Policy,
-        verify: Verify,
-        now_ms: Callable[[], int],
-    ) -> None:
-        self._wires = wires
-        self._partitions = partitions
-        self._route = route
-        self._policy = policy
-        self._verify = verify
-        self._now_ms = now_ms
+    def __init__(self, holders: Holders, guessing: Guessing) -> None:
+        self._holders = holders
+        self._guessing = guessing
 
-    async def ask(self, request: web.Request) -> web.Response:
+    def operations(self) -> list[Operation]:
+        """What this module adds to the api."""
+        return [
+            Operation(
+                method="POST",
+                path="/v1/status",
+                name="ask_status",
+                summary="Permits and refusals of a document, or a person's permits as an employee",
+                tag="citizens",
+                handler=self.ask,
+                scope=SCOPE,
+                body=StatusQuestion,
+                answers={200: StatusAnswer},
+                problems=(422, 429),
+            )
+        ]
+
+    async def ask(self, call: Call) -> Answer:
         """One question, one answer."""
-        admit(request, self._verify, SCOPE)
-        document = canonical(_question(await request.read()).document)
-        if document is None:
-            raise ProblemError(422, "Not a document number", "series and number are needed, as in AZE1234567")
-        answer = Answer(permits=await self._permits(document))
-        return web.Response(
-            body=msgspec.json.encode(answer), content_type="application/json", headers={"Cache-Control": "no-store"}
-        )
-
-    async def _permits(self, document: str) -> list[Permit]:
-        partition, owner = self._route.of_document(document)
-        now_ms = self._now_ms()
-        today = local_day(now_ms)
-        keys = self._partitions[partition]
-        days = range(today, today - self._policy.keep_days - 1, -1)
-        try:
-            records = await self._wires.read(*(("HGET", keys.day(day_name(day)), owner[:FIELD_BYTES]) for day in days))
-        except STORE_ERRORS:
-            raise ProblemError(
-                503, "Store unavailable", "ask again in a moment", headers={"Retry-After": "1"}
-            ) from None
-        return standing(records, partition=partition, owner=owner, policy=self._policy, now_ms=now_ms)
-
-
-def _question(body: bytes) -> Question:
-    """The body read; no error repeats any of it, since even the name of a field may be a document."""
-    try:
-        return msgspec.json.decode(body, type=Question)
-    except msgspec.ValidationError:
-        detail = 'the body must be a JSON object with the one field "document", a string'
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        detail = "the body is not JSON"
-    raise ProblemError(400, "Bad request", detail)
+        question: StatusQuestion = call.body
+        client = client_of(call.caller)
+        self._guessing.admit(client, question.subject)
+        if question.document is not None and question.fin is None:
+            document = documents.canonical(question.document)
+            if document is None:
+                raise ProblemError(422, "Not a document number", "series and number are needed, as in AZE1234567")
+            owner = self._holders.route.of_document(document)
+            found = await self._holders.of_document(owner)
+        elif question.fin is not None and question.document is None:
+            person = fin.canonical(question.fin)
+            if person is None:
+                raise ProblemError(422, "Not a personal code", "seven letters and digits are needed, as in 1A2B3C4")
+            owner = self._holders.route.of_person(person)
+            found = await self._holders.of_person(owner)
+        else:
+            raise ProblemError(400, "Not one question", "send either document or fin")
+        self._guessing.tell(client, question.subject, owner[1], found=bool(found))
+        return Answer(body=StatusAnswer([known.permit for known in found]))

@@ -1,78 +1,160 @@
-"""A few connections to the store that all requests share: the reads of one request go out in one write.
+"""The store as all requests share it: one connection, on which the questions of one turn of the loop leave in one
+write and the replies go back to their askers in order.
 
-Reads only: a command whose answer was lost is asked once more.
+Pools and tasks cost a request more than the store does: here it costs one future.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Coroutine, Sequence
 from typing import Any, Final
 
 from redis.exceptions import ConnectionError as StoreConnectionError
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as StoreTimeoutError
 
+from api.link import Address, Ask, Link, packed
 from lua.calls import Command
-from runtime.connection import Wire
 
-COUNT: Final = 8
-"""One process fills a core before it fills these: each carries one request at a time, for a fraction of a ms."""
 PATIENCE_S: Final = 2.0
-"""How long a request waits for the store, a free connection included, before its caller is sent away."""
+"""How long a request waits for the store, a connection included, before its caller is sent away."""
+MOST_WAITING: Final = 10_000
+"""Questions on their way; the next is refused at once. At the store's speed this is some 0.1 s of work."""
+BACK_OFF_S: Final = 0.05
+MOST_BACK_OFF_S: Final = 1.0
+"""Between two attempts to connect: 0.05 s after the first failure, doubled up to this."""
 
 
 class Wires:
-    """Connections made on first use and again after a break."""
+    """Connects on first use, and again after a break."""
 
     def __init__(self, url: str, *, patience_s: float = PATIENCE_S) -> None:
+        self._address = Address(url)
         self._patience_s = patience_s
-        self._idle: asyncio.LifoQueue[Wire] = asyncio.LifoQueue()
-        self._readings: set[asyncio.Task[list[Any]]] = set()
-        for _ in range(COUNT):
-            self._idle.put_nowait(Wire(url))
+        self._link: Link | None = None
+        self._unsent: list[Ask] = []  # with those sent before them, in the order in which their patience ends
+        self._connecting: asyncio.Task[None] | None = None
+        self._back_off_s = BACK_OFF_S
+        self._not_before_s = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
 
-    async def read(self, *commands: Command | Sequence[Any]) -> list[Any]:
-        """Raw replies in order, from one round trip.
+    def read(self, *commands: Command | Sequence[Any]) -> Coroutine[Any, Any, list[Any]]:
+        """Raw replies in order, from one round trip; asked once more where the connection breaks meanwhile.
 
         Raises one of STORE_ERRORS, within the patience, where the store is away; an error reply is raised too.
         """
-        reading = asyncio.create_task(self._asked(commands))
-        self._readings.add(reading)
-        reading.add_done_callback(self._ended)
-        try:
-            # Not asyncio.timeout: redis-py sends under wait_for, which before Python 3.12 swallows a cancellation
-            # that comes as the send ends, and then the request would wait for the socket's own 5 s.
-            await asyncio.wait({reading}, timeout=self._patience_s)
-        finally:
-            finished = reading.done()
-            reading.cancel()
-        if not finished:
-            raise StoreTimeoutError(f"no answer within {self._patience_s} s")
-        for reply in reading.result():
-            if isinstance(reply, ResponseError):
-                raise reply
-        return reading.result()
+        return self._asked(packed(commands), len(commands), repeatable=True)
+
+    def read_packed(self, commands: bytes, count: int) -> Coroutine[Any, Any, list[Any]]:
+        """As `read`, for so many commands that the caller has made into `link.packed` bytes."""
+        return self._asked(commands, count, repeatable=True)
+
+    def write(self, *commands: Command | Sequence[Any]) -> Coroutine[Any, Any, list[Any]]:
+        """As `read`, but never sent twice: after one of STORE_ERRORS the caller cannot know whether it was applied."""
+        return self._asked(packed(commands), len(commands), repeatable=False)
 
     async def close(self) -> None:
-        """Drop all connections, and what is still being read on them."""
-        for reading in self._readings:
-            reading.cancel()
-        if self._readings:
-            await asyncio.wait(self._readings)
-        while not self._idle.empty():
-            await self._idle.get_nowait().close()
+        """Drop the connection; whoever still waits is told that the store is away."""
+        self._closed = True
+        if self._connecting is not None:
+            self._connecting.cancel()
+            await asyncio.wait({self._connecting})
+        if self._timer is not None:
+            self._timer.cancel()
+        link = self._link
+        if link is not None:
+            self._lost(link)
+            await link.lost
+        self._fail_unsent("closed")
 
-    async def _asked(self, commands: Sequence[Command | Sequence[Any]]) -> list[Any]:
-        """The replies; a connection that broke while it lay idle shows only now, so a second try is fair."""
-        wire = await self._idle.get()
+    async def _asked(self, commands: bytes, count: int, *, repeatable: bool) -> list[Any]:
+        if not count:
+            return []
+        sent = 0 if self._link is None else len(self._link.sent)
+        if self._closed or sent + len(self._unsent) >= MOST_WAITING:
+            raise StoreConnectionError("closed" if self._closed else "too many questions wait for the store")
+        loop = asyncio.get_running_loop()
+        ask = Ask(loop.create_future(), commands, count, loop.time() + self._patience_s, repeatable)
+        if not self._unsent:
+            loop.call_soon(self._send)
+        self._unsent.append(ask)
+        if self._timer is None:
+            self._timer = loop.call_at(ask.due_s, self._expire)
+        replies = await ask.answer
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
+        return replies
+
+    def _send(self) -> None:
+        """Everything asked since the last turn of the loop, in one write."""
+        if self._link is not None:
+            asks, self._unsent = self._unsent, []
+            self._link.send([ask for ask in asks if not ask.answer.done()])
+        elif self._unsent and self._connecting is None and not self._closed:
+            self._connecting = asyncio.create_task(self._connect())
+
+    async def _connect(self) -> None:
+        """A new connection for all that wait, or their failure."""
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(self._not_before_s - loop.time())
+        link = Link(self._lost)
         try:
-            try:
-                return await wire.call(*commands)
-            except (StoreConnectionError, OSError):
-                return await wire.call(*commands)
+            async with asyncio.timeout(self._patience_s):
+                await self._address.reach(link)
+                await link.greet(self._address.greeting)
+        except (RedisError, OSError) as error:  # a TimeoutError is an OSError
+            link.drop()
+            self._not_before_s = loop.time() + self._back_off_s
+            self._back_off_s = min(MOST_BACK_OFF_S, 2 * self._back_off_s)
+            self._fail_unsent(type(error).__name__)
+        except asyncio.CancelledError:
+            link.drop()
+            raise
+        else:
+            self._back_off_s = BACK_OFF_S
+            self._link = link
+            self._send()
         finally:
-            self._idle.put_nowait(wire)
+            self._connecting = None
 
-    def _ended(self, reading: asyncio.Task[list[Any]]) -> None:
-        self._readings.discard(reading)
-        if not reading.cancelled():
-            reading.exception()  # seen: one that nobody waited for any more is no fault
+    def _lost(self, link: Link) -> None:
+        """The link ends: reads on it are asked once more, first of all; the outcome of a write is unknown."""
+        link.drop()
+        if link is self._link:
+            self._link = None
+        asks, link.sent = link.sent, deque()
+        again: list[Ask] = []
+        for ask in asks:
+            if ask.answer.done():
+                continue
+            if ask.repeatable and not self._closed:
+                ask.repeatable = False
+                ask.replies.clear()
+                again.append(ask)
+            else:
+                ask.fail(StoreConnectionError("the connection broke"))
+        self._unsent[:0] = again
+        if again:
+            self._send()
+
+    def _expire(self) -> None:
+        """Fail what has waited too long. Replies come in order, so the link that owes the oldest hangs: drop it."""
+        self._timer = None
+        loop = asyncio.get_running_loop()
+        now_s = loop.time()
+        link = self._link
+        for ask in (*(() if link is None else link.sent), *self._unsent):
+            if ask.due_s > now_s:
+                self._timer = loop.call_at(ask.due_s, self._expire)
+                break
+            ask.fail(StoreTimeoutError(f"no answer within {self._patience_s} s"))
+        self._unsent = [ask for ask in self._unsent if not ask.answer.done()]
+        if link is not None and link.sent and link.sent[0].due_s <= now_s:
+            self._lost(link)
+
+    def _fail_unsent(self, why: str) -> None:
+        asks, self._unsent = self._unsent, []
+        for ask in asks:
+            ask.fail(StoreConnectionError(f"no connection: {why}"))

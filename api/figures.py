@@ -1,0 +1,150 @@
+"""The monitor's answer: figures of `runtime.figures` in the api's own words. Pure."""
+
+from datetime import date, datetime
+from typing import Final, Literal
+
+import msgspec
+
+from permits.calendar import BAKU, rfc3339
+from permits.outcomes import APPROVED, DEAD, DUPLICATE, MOVED, REASON_OF, SHED, Reason
+from runtime.figures import Figures, PartitionFigures, Rates, rates, together
+
+Verdict = Literal["approved", "refused", "duplicate", "shed", "moved", "dead"]
+VERDICT_OF: Final[dict[str, Verdict]] = {
+    APPROVED: "approved",
+    **dict.fromkeys(REASON_OF, "refused"),
+    DUPLICATE: "duplicate",
+    SHED: "shed",
+    MOVED: "moved",
+    DEAD: "dead",
+}
+
+
+class Totals(msgspec.Struct, frozen=True):
+    """SMS ended today."""
+
+    decided: int
+    """Approved and refused."""
+    approved: int
+    refused: int
+    duplicate: int
+    shed: int
+    moved: int
+    dead: int
+    id_reused: int
+    """Decided among them, whose aggregator's id had come before with other words."""
+
+
+class VerdictCount(msgspec.Struct, frozen=True):
+    """SMS ended today in one way."""
+
+    purpose: int | None
+    """None where none could be read."""
+    verdict: Verdict
+    reason: Reason | None
+    """Of a refusal."""
+    count: int
+
+
+class Lag(msgspec.Struct, frozen=True):
+    """What waits now, and for how long; an age is 0 where nothing waits."""
+
+    undecided: int
+    unsent: int
+    applications: int
+    outbox: int
+    dead_letters: int
+    oldest_undecided_s: float
+    oldest_unsent_s: float
+    oldest_application_s: float
+    oldest_outbox_s: float
+
+
+class PartitionLag(msgspec.Struct, frozen=True):
+    """What waits in one partition."""
+
+    partition: int
+    undecided: int
+    unsent: int
+    applications: int
+    outbox: int
+    dead_letters: int
+    oldest_s: float
+
+
+class Monitor(msgspec.Struct, frozen=True):
+    """How the system stands. Times are RFC 3339 in UTC."""
+
+    at: str
+    """When the store was looked at."""
+    stale: bool
+    """The store has not answered since."""
+    day: date
+    """The Baku day that totals and verdicts count."""
+    rates: Rates
+    totals: Totals
+    verdicts: list[VerdictCount]
+    lag: Lag
+    partitions: list[PartitionLag]
+
+
+def monitor(before: Figures, now: Figures) -> Monitor:
+    """The answer for one look; its rates are those since another."""
+    return Monitor(
+        at=rfc3339(now.at_ms),
+        stale=False,
+        day=datetime.fromtimestamp(now.at_ms / 1000, BAKU).date(),
+        rates=rates(before, now),
+        totals=_totals(now),
+        verdicts=[
+            VerdictCount(purpose=purpose or None, verdict=VERDICT_OF[letter], reason=REASON_OF.get(letter), count=count)
+            for (purpose, letter), count in sorted(now.outcomes.items())
+        ],
+        lag=_lag(now),
+        partitions=[_partition_lag(number, partition) for number, partition in enumerate(now.partitions)],
+    )
+
+
+def _totals(now: Figures) -> Totals:
+    letters = now.by_letter
+    return Totals(
+        decided=now.decided,
+        approved=now.approved,
+        refused=now.decided - now.approved,
+        duplicate=letters[DUPLICATE],
+        shed=letters[SHED],
+        moved=letters[MOVED],
+        dead=letters[DEAD],
+        id_reused=now.ids_reused,
+    )
+
+
+def _lag(now: Figures) -> Lag:
+    applications = together(partition.applications for partition in now.partitions)
+    outbox = together(partition.outbox for partition in now.partitions)
+    undecided, unsent = now.undecided, now.unsent
+    return Lag(
+        undecided=undecided.length,
+        unsent=unsent.length,
+        applications=applications.length,
+        outbox=outbox.length,
+        dead_letters=sum(partition.dead_letters for partition in now.partitions),
+        oldest_undecided_s=undecided.oldest_s,
+        oldest_unsent_s=unsent.oldest_s,
+        oldest_application_s=applications.oldest_s,
+        oldest_outbox_s=outbox.oldest_s,
+    )
+
+
+def _partition_lag(number: int, partition: PartitionFigures) -> PartitionLag:
+    queues = (partition.undecided, partition.unsent, partition.applications, partition.outbox)
+    undecided, unsent, applications, outbox = (queue.length for queue in queues)
+    return PartitionLag(
+        partition=number,
+        undecided=undecided,
+        unsent=unsent,
+        applications=applications,
+        outbox=outbox,
+        dead_letters=partition.dead_letters,
+        oldest_s=together(queues).oldest_s,
+    )

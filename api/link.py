@@ -1,0 +1,129 @@
+"""One connection to the store: sends what `wires` hands it, and gives each asker its replies."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Final, cast
+
+import hiredis
+from hiredis import pack_command  # pyright: ignore[reportUnknownVariableType]
+from redis.asyncio import ConnectionPool
+from redis.exceptions import BusyLoadingError, RedisError, ResponseError
+
+from lua.calls import Command
+
+_NOT_YET: Final = object()
+_STORE_AWAY: Final = ("LOADING", "MASTERDOWN")
+"""Error replies of a server that serves again by itself."""
+_pack: Callable[[tuple[Any, ...]], bytes] = cast("Any", pack_command)
+
+
+def packed(commands: Sequence[Command | Sequence[Any]]) -> bytes:
+    """Commands as they go over the wire."""
+    return b"".join([_pack(tuple(command)) for command in commands])
+
+
+class Ask:
+    """The commands of one caller, and the replies so far."""
+
+    __slots__ = ("answer", "count", "due_s", "packed", "repeatable", "replies")
+
+    def __init__(
+        self, answer: "asyncio.Future[list[Any]]", packed: bytes, count: int, due_s: float, repeatable: bool
+    ) -> None:  # by place: it is made for every question
+        self.answer = answer
+        self.packed = packed
+        self.count = count
+        self.due_s = due_s
+        self.repeatable = repeatable
+        self.replies: list[Any] = []
+
+    def fail(self, error: RedisError) -> None:
+        """Unless its caller has its answer, or is gone."""
+        if not self.answer.done():
+            self.answer.set_exception(error)
+
+
+class Link(asyncio.Protocol):
+    """One connection."""
+
+    def __init__(self, on_lost: "Callable[[Link], None]") -> None:
+        self._loop = asyncio.get_running_loop()
+        self._on_lost = on_lost
+        self._transport: asyncio.Transport | None = None
+        self._reader: Any = hiredis.Reader(replyError=_error, notEnoughData=_NOT_YET)
+        self.sent: deque[Ask] = deque()
+        self.lost: asyncio.Future[None] = self._loop.create_future()
+
+    async def greet(self, commands: Sequence[Sequence[Any]]) -> None:
+        """Proves that the store serves us; raises what it says where it does not."""
+        ask = Ask(self._loop.create_future(), packed(commands), len(commands), 0.0, False)
+        self.send([ask])
+        for reply in await ask.answer:
+            if isinstance(reply, Exception):
+                raise reply
+
+    def send(self, asks: list[Ask]) -> None:
+        """All in one write."""
+        assert self._transport is not None  # noqa: S101  # for the types: a link is used once it is connected
+        self.sent.extend(asks)
+        self._transport.write(b"".join([ask.packed for ask in asks]))
+
+    def drop(self) -> None:
+        """Close at once; `lost` is done when it is."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by the loop."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Called by the loop: hands each caller its replies."""
+        sent, next_reply = self.sent, self._reader.gets
+        try:
+            self._reader.feed(data)
+            while (reply := next_reply()) is not _NOT_YET:
+                ask = sent[0]
+                ask.replies.append(reply)
+                if len(ask.replies) == ask.count:
+                    sent.popleft()
+                    if not ask.answer.done():
+                        ask.answer.set_result(ask.replies)
+        except (hiredis.ProtocolError, IndexError):  # not the store's language, or a reply that nobody waits for
+            self._on_lost(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called by the loop, once."""
+        self.lost.set_result(None)
+        self._on_lost(self)
+
+
+class Address:
+    """Where the store is and how it greets, read from its URL as every other connection of the role reads it."""
+
+    def __init__(self, url: str) -> None:
+        made: Any = ConnectionPool.from_url(url).make_connection()  # pyright: ignore[reportUnknownMemberType]
+        self._path: str | None = getattr(made, "path", None)
+        self._host: str = getattr(made, "host", "")
+        self._port: int = int(getattr(made, "port", 0))
+        self._tls: Any = getattr(made, "ssl_context", None)
+        password = [word for word in (made.username, made.password) if word]
+        self.greeting: list[tuple[Any, ...]] = [("AUTH", *password)] if made.password else []
+        self.greeting += [("SELECT", made.db)] if made.db else []
+        self.greeting.append(("PING",))
+
+    async def reach(self, link: Link) -> None:
+        """Connect the link; raises OSError."""
+        loop = asyncio.get_running_loop()
+        if self._path is not None:
+            await loop.create_unix_connection(lambda: link, self._path)
+        else:
+            tls = None if self._tls is None else self._tls.get()
+            await loop.create_connection(lambda: link, self._host, self._port, ssl=tls)
+
+
+def _error(text: str) -> RedisError:
+    if text.startswith(_STORE_AWAY):
+        return BusyLoadingError(text)
+    return ResponseError(text)
