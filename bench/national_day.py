@@ -8,7 +8,6 @@ killed (-9) N times on the way; `up` starts it again.
 import argparse
 import json
 import os
-import platform
 import random
 import re
 import signal
@@ -17,7 +16,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,9 +23,9 @@ from typing import Any, Final
 
 import redis
 
+from bench.api_house import ICAZE, ApiHouse, conditions, opened
+
 ROLES: Final = ("ingest", "process", "dispatch", "api")
-ICAZE: Final = (sys.executable, "-m", "icaze")
-START_S: Final = 60.0
 DRAIN_S: Final = 900.0
 
 
@@ -59,8 +57,9 @@ def _measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     if not trace.exists():
         day = [*ICAZE, "day", "--messages", arguments.messages, "--seed", arguments.seed, "--mix", arguments.mix]
         subprocess.run([str(word) for word in (*day, "-o", trace)], check=True)
-    with _sink(folder) as sink, _up(folder, sink) as (doors, up):
-        store: Any = redis.Redis(unix_socket_path=doors["store"].removeprefix("unix://"))
+    (folder / "journal.ndjson").unlink(missing_ok=True)
+    with _sink(folder) as sink, opened(folder, _settings(folder, sink)) as house:
+        store: Any = redis.Redis(unix_socket_path=house.doors["store"].removeprefix("unix://"))
         idle = _used(store)
         began = time.monotonic()
         replay = subprocess.Popen(
@@ -71,37 +70,33 @@ def _measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
                 "--journal",
                 str(folder / "journal.ndjson"),
                 "--url",
-                doors["ingest"],
+                house.doors["ingest"],
                 "--json",
             ],
             stdout=subprocess.PIPE,
         )
-        killed = _kill_workers(arguments.kill_worker, doors["process"], replay)
+        killed = _kill_workers(arguments.kill_worker, house, replay)
         acknowledged = json.loads(replay.communicate()[0])
         pushed_s = time.monotonic() - began
         _drained(store)
         drained_s = time.monotonic() - began
-        memory = {role: _peak_mb(_pid(doors[role])) for role in ROLES}
+        memory = {role: _peak_mb(house.pid(role)) for role in ROLES}
         memory["store"] = _peak_mb(int(store.info("server")["process_id"]))
         audit = sum(store.memory_usage(key, samples=0) or 0 for key in store.scan_iter("audit:*"))
         kept = _used(store) - idle
-        verified = _verify(folder, doors["store"])
-        up.send_signal(signal.SIGTERM)
-        stopped = up.wait(timeout=60)
+        verified = _verify(folder, house)
+        house.up.send_signal(signal.SIGTERM)
+        stopped = house.up.wait(timeout=60)
     count = arguments.messages
     return {
         "measurement": "national_day",
-        "conditions": {
-            "cpu": platform.processor() or platform.machine(),
-            "cores": os.cpu_count(),
-            "python": platform.python_version(),
-            "durability": "fsync",
-            "messages": count,
-            "mix": arguments.mix,
-            "seed": arguments.seed,
-            "workers_killed": killed,
-            "generator": "replay and sink on the same machine",
-        },
+        "conditions": conditions(
+            messages=count,
+            mix=arguments.mix,
+            seed=arguments.seed,
+            workers_killed=killed,
+            generator="replay and sink on the same machine",
+        ),
         "figures": {
             "acknowledged": acknowledged["accepted"],
             "push_s": round(pushed_s, 1),
@@ -137,46 +132,23 @@ def _sink(folder: Path) -> Generator[str, None, None]:
         process.wait()
 
 
-@contextmanager
-def _up(folder: Path, operator_url: str) -> Generator[tuple[dict[str, str], "subprocess.Popen[str]"], None, None]:
-    """The system: the address of each door, and its process."""
-    (folder / "journal.ndjson").unlink(missing_ok=True)
-    data = tempfile.mkdtemp(prefix="data-", dir=folder)
-    environ = {
-        **os.environ,
-        "ICAZE_DATA_DIR": data,
+def _settings(folder: Path, operator_url: str) -> dict[str, str]:
+    return {
+        "ICAZE_DATA_DIR": tempfile.mkdtemp(prefix="data-", dir=folder),
         "ICAZE_OPERATOR": "http",
         "ICAZE_OPERATOR_URL": operator_url,
         **{f"ICAZE_{role.upper()}_PORT": str(_free_port()) for role in ROLES},
     }
-    with (folder / "up.log").open("w+") as log:
-        process = subprocess.Popen([*ICAZE, "up"], env=environ, stdout=log, stderr=log, text=True)
-        try:
-            yield _doors(folder / "up.log", process), process
-        finally:
-            if process.poll() is None:
-                process.terminate()
-                process.wait(timeout=60)
 
 
-def _doors(log: Path, process: "subprocess.Popen[str]") -> dict[str, str]:
-    deadline = time.monotonic() + START_S
-    while time.monotonic() < deadline and process.poll() is None:
-        found = dict(re.findall(r"^(store|ingest|process|dispatch|api) +(\S+)$", log.read_text(), re.MULTILINE))
-        if len(found) == len(ROLES) + 1:
-            return found
-        time.sleep(0.1)
-    raise SystemExit(f"icaze up did not start: {log.read_text()}")
-
-
-def _kill_workers(times: int, door: str, replay: "subprocess.Popen[bytes]") -> int:
+def _kill_workers(times: int, house: ApiHouse, replay: "subprocess.Popen[bytes]") -> int:
     """Kill the worker at random moments while the replay runs; how often it struck. `up` keeps its port."""
     pause = random.Random(times)
     killed = 0
     while killed < times and replay.poll() is None:
         time.sleep(pause.uniform(3, 8))
         try:
-            pid = _pid(door)
+            pid = house.pid("process")
         except OSError:
             continue  # not up again yet
         if replay.poll() is None:
@@ -200,7 +172,7 @@ def _drained(store: Any) -> None:
     raise SystemExit(f"not drained within {DRAIN_S:.0f} s")
 
 
-def _verify(folder: Path, store: str) -> dict[str, Any]:
+def _verify(folder: Path, house: ApiHouse) -> dict[str, Any]:
     said = subprocess.run(
         [
             *ICAZE,
@@ -211,7 +183,7 @@ def _verify(folder: Path, store: str) -> dict[str, Any]:
             str(folder / "sink.ndjson"),
             "--json",
         ],
-        env={**os.environ, "ICAZE_REDIS_URL": store},
+        env=house.environ,
         stdout=subprocess.PIPE,
         check=False,
     ).stdout
@@ -224,11 +196,6 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def _pid(door: str) -> int:
-    with urllib.request.urlopen(f"{door}/readyz", timeout=5) as answer:  # noqa: S310  # our own address
-        return int(json.load(answer)["pid"])
 
 
 def _peak_mb(pid: int) -> float:

@@ -1,6 +1,6 @@
 """An api door for tests: a clock that they set, a token that counts, and decisions planted as records."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -9,8 +9,11 @@ from aiohttp.web import Application, Request
 from joserfc.jwk import OKPKey
 
 from api import dev_issuer
-from api.app import build_app
+from api.app import build_app, readiness_of, registry
 from api.auth import Verify
+from api.contract import Operation
+from api.monitor import MonitorDoor
+from api.parts import assembled
 from api.wires import Wires
 from lua.keys import partition_keys, tags
 from lua.records import static_struct, timing
@@ -18,7 +21,8 @@ from permits import policy as policies
 from permits.calendar import day_name, local_day
 from permits.partition import Route
 from permits.policy import Policy
-from runtime.connection import Client
+from runtime.connection import Client, Wire
+from runtime.keyring import Keyring
 
 Http = TestClient[Request, Application]
 
@@ -45,19 +49,29 @@ def token(clock: Clock, scope: str = "status") -> str:
     return dev_issuer.issue(KEY, subject="test", scope=scope, minutes=60, now_ms=clock.now_ms).token
 
 
+def operations(wires: Wires, wire: Wire, now_ms: Callable[[], int], policy: Policy | None = None) -> list[Operation]:
+    """Every operation of the api, on the tests' layout and keys."""
+    parts = assembled(
+        wires,
+        partitions=PARTITIONS,
+        route=ROUTE,
+        policy=policy or policies.load(),
+        keyring=Keyring({"k1": b"k" * 32}, "k1"),
+        script="plain",
+        now_ms=now_ms,
+    )
+    return registry(parts, MonitorDoor(wire=wire, partitions=PARTITIONS, now_ms=now_ms))
+
+
 @asynccontextmanager
 async def serving(
     url: str, clock: Clock, *, verify: Verify | None = None, policy: Policy | None = None, patience_s: float = 2.0
 ) -> AsyncGenerator[Http]:
     wires = Wires(url, patience_s=patience_s)
     app = build_app(
-        wires=wires,
-        partitions=PARTITIONS,
-        route=ROUTE,
-        policy=policy or policies.load(),
+        operations(wires, Wire(url), clock, policy),
         verify=verify or dev_issuer.verifier(KEY, clock),
-        durability_level="fsync",
-        now_ms=clock,
+        readiness=readiness_of(wires, "fsync"),
     )
     door = TestServer(app)
     await door.start_server(access_log=None)  # as the role's own door

@@ -16,12 +16,14 @@ from processor.app import make_groups
 from processor.batch import Preparer
 from processor.lane import DecideLane
 from runtime.connection import Client, Wire
+from runtime.keyring import Keyring, SenderSeal
 from runtime.leases import Lease
 from runtime.telemetry import REGISTRY
 from tests.eventually import eventually
 from tests.integration.ingest_door import KEYS, ROUTE
 
 POLICY: Final = policies.load()
+SEAL: Final = SenderSeal(Keyring({"k1": b"k" * 32}, "k1"))
 HOME: Final = ROUTE.of_document("AZE1111111")[0]
 AT_HOME: Final = [f"AZE{n}" for n in range(1000000, 1030000) if ROUTE.of_document(f"AZE{n}")[0] == HOME]
 """Documents of the partition that most tests look at."""
@@ -73,7 +75,9 @@ class Floor:
         """A lane on a lease."""
         return DecideLane(
             lease,
-            preparer=Preparer(index=lease.index, keys=lease.keys, route=ROUTE, policy=POLICY, script="plain"),
+            preparer=Preparer(
+                index=lease.index, keys=lease.keys, route=ROUTE, policy=POLICY, script="plain", seal=SEAL
+            ),
             wire=wire or Wire(self.url),
             partitions=KEYS,
             turns=asyncio.Semaphore(4),

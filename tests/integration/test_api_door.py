@@ -20,6 +20,7 @@ from prometheus_client import generate_latest
 from api import dev_issuer
 from api.auth import no_issuer
 from permits.calendar import HOUR_MS
+from runtime import keyring
 from runtime.connection import Client
 from runtime.embedded import EmbeddedStore
 from runtime.settings import Settings
@@ -134,7 +135,7 @@ async def test_who_may_not_ask_learns_nothing_about_the_body(http: Http) -> None
         (b'{"document": "\\ud800"}', 400),
         (b'{"document": "AZE1111111", "zone": "Baku"}', 400),
         (b'{"AZE1111111": "document"}', 400),
-        (b'{"fin": "AZE1111"}', 400),
+        (b'{"pin": "AZE1111"}', 400),
         (b'{"document": ""}', 422),
         (b'{"document": "1111111"}', 422),
         (b'{"document": "AZE1111111 AZE2222222"}', 422),
@@ -146,7 +147,8 @@ async def test_who_may_not_ask_learns_nothing_about_the_body(http: Http) -> None
 async def test_a_bad_question_gets_one_clear_problem_that_repeats_none_of_it(
     http: Http, clock: Clock, body: bytes, status: int
 ) -> None:
-    response = await http.post("/v1/status", data=body, headers={"Authorization": f"Bearer {token(clock)}"})
+    headers = {"Authorization": f"Bearer {token(clock)}", "Content-Type": "application/json"}
+    response = await http.post("/v1/status", data=body, headers=headers)
     assert (response.status, response.content_type) == (status, "application/problem+json")
     said = await response.text()
     assert json.loads(said)["status"] == status
@@ -253,7 +255,7 @@ async def test_documents_appear_in_no_log_and_no_metric(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     await plant(redis, decided_ms=NOON_MS)
-    headers = {"Authorization": f"Bearer {token(clock)}"}
+    headers = {"Authorization": f"Bearer {token(clock)}", "Content-Type": "application/json"}
     await asked(http, clock)
     for body in (f'{{"document": "{DOCUMENT} {DOCUMENT}9"}}', f'{{"{DOCUMENT}": 1}}', DOCUMENT):
         assert (await http.post("/v1/status", data=body, headers=headers)).status in (400, 422)
@@ -285,9 +287,10 @@ async def started(environment: dict[str, str]) -> asyncio.subprocess.Process:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """A data folder with a routing key."""
+    """A data folder with a routing key and a keyring."""
     (tmp_path / "keys").mkdir()
     (tmp_path / "keys" / "routing.key").write_bytes(b"k" * 32)
+    keyring.make(tmp_path / "keys" / "personal.toml")
     return tmp_path
 
 
@@ -330,6 +333,7 @@ async def test_the_role_says_in_one_line_why_it_cannot_start(data: Path) -> None
         ({"redis_url": f"unix://{data}/none.sock"}, "api: the store does not serve"),
         ({"policy_file": str(data / "bad.toml")}, "policy: "),
         ({"routing_key_file": str(data / "none.key")}, "routing key "),
+        ({"keyring_file": str(data / "none.toml")}, "keyring "),
     ):
         role = await started(role_environment(data, dev_issuer="true", **settings))
         out, err = await role.communicate()

@@ -1,4 +1,4 @@
-"""`POST /v1/status` on the real server: what each decision in the day records shows, and when."""
+"""`POST /v1/status` on the real server: what is kept of a document or a person shows, and when."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,7 +12,9 @@ from permits import policy as policies
 from permits.calendar import DAY_MS, HOUR_MS, day_start_ms, local_day, rfc3339
 from runtime.connection import Client
 from runtime.embedded import EmbeddedStore
-from tests.integration.api_door import DIGEST, DOCUMENT, NOON_MS, ROUTE, Clock, Http, asked, plant, serving
+from tests.integration import holders_door
+from tests.integration.api_door import DIGEST, DOCUMENT, NOON_MS, PARTITIONS, ROUTE, Clock, Http, asked, plant, serving
+from tests.integration.holders_door import FIN, amend, ask, employ, told
 
 MINUTE_MS: Final = 60_000
 ZONE: Final = "within the district and city"
@@ -41,7 +43,7 @@ def clock() -> Clock:
 @pytest.fixture
 async def http(server: EmbeddedStore, redis: Client, clock: Clock) -> AsyncIterator[Http]:
     assert redis
-    async with serving(server.url, clock) as client:
+    async with holders_door.serving(server.url, clock) as client:
         yield client
 
 
@@ -58,6 +60,8 @@ async def test_an_active_permit_is_shown_whole(http: Http, redis: Client, clock:
             "valid_until": "2026-01-01T10:00:00.000Z",
             "zone": ZONE,
             "reason": None,
+            "employer": None,
+            "decided_at": "2026-01-01T07:00:00.000Z",
         }
     ]
 
@@ -74,6 +78,8 @@ async def test_a_refusal_is_shown_with_its_reason(http: Http, redis: Client, clo
             "valid_until": None,
             "zone": None,
             "reason": "quota",
+            "employer": None,
+            "decided_at": "2026-01-01T07:00:00.000Z",
         }
     ]
 
@@ -189,13 +195,8 @@ async def test_an_unknown_document_has_an_empty_list(http: Http, redis: Client, 
 
 async def test_an_unknown_document_costs_the_store_the_same_work(http: Http, redis: Client, clock: Clock) -> None:
     await plant(redis, decided_ms=NOON_MS)
-    work: list[int] = []
-    for document in (DOCUMENT, "AZE7654321"):
-        await redis.execute_command("CONFIG", "RESETSTAT")
-        await asked(http, clock, document)
-        stats: dict[str, Any] = await redis.execute_command("INFO", "commandstats")
-        work.append(stats["cmdstat_hget"]["calls"])
-    assert work == [policies.load().keep_days + 1] * 2
+    work = [await calls(http, redis, clock, {"document": document}) for document in (DOCUMENT, "AZE7654321")]
+    assert work == [{"hget": policies.load().keep_days + 1, "hgetall": 1}] * 2
 
 
 async def test_many_questions_at_once_are_all_answered(http: Http, redis: Client, clock: Clock) -> None:
@@ -204,3 +205,112 @@ async def test_many_questions_at_once_are_all_answered(http: Http, redis: Client
         await plant(redis, decided_ms=NOON_MS, purpose=number % 3 + 1, document=document)
     answers = await asyncio.gather(*(asked(http, clock, document) for document in documents))
     assert [[shown["purpose"] for shown in answer] for answer in answers] == [[n % 3 + 1] for n in range(100)]
+
+
+async def calls(http: Http, redis: Client, clock: Clock, question: dict[str, str]) -> dict[str, int]:
+    """Which commands a question costs the store."""
+    await redis.execute_command("CONFIG", "RESETSTAT")
+    await told(http, clock, "/v1/status", question)
+    stats: dict[str, Any] = await redis.execute_command("INFO", "commandstats")
+    found = {name.removeprefix("cmdstat_"): stat["calls"] for name, stat in stats.items()}
+    return {name: count for name, count in found.items() if name in ("hget", "hgetall", "zrange")}
+
+
+# What officers and organisations have done
+
+
+async def test_an_amended_permit_shows_as_the_officer_left_it(http: Http, redis: Client, clock: Clock) -> None:
+    await plant(redis, purpose=1, decided_ms=NOON_MS - HOUR_MS)
+    (before,) = await asked(http, clock)
+    await amend(redis, before["code"], status="cancelled", reason="false purpose")
+    assert await asked(http, clock) == [before | {"status": "cancelled", "reason": "false purpose"}]
+
+
+async def test_an_employees_permit_is_found_by_document_and_by_personal_code(
+    server: EmbeddedStore, http: Http, redis: Client, clock: Clock
+) -> None:
+    permit = (await employ(server.url, redis, zone="Şəki")).permit
+    shown = {
+        "code": permit.code,
+        "kind": "organisation",
+        "purpose": None,
+        "status": "active",
+        "valid_from": "2026-01-01T07:00:00.000Z",
+        "valid_until": "2026-01-02T08:00:00.000Z",
+        "zone": "Şəki",
+        "reason": None,
+        "employer": "Bakery",
+        "decided_at": "2026-01-01T06:01:00.000Z",
+    }
+    assert await asked(http, clock) == [shown]
+    for fin in (FIN, FIN.lower()):
+        assert await told(http, clock, "/v1/status", {"fin": fin}) == {"permits": [shown]}
+
+
+async def test_a_person_has_the_permits_of_all_documents_and_of_nobody_else(
+    server: EmbeddedStore, http: Http, redis: Client, clock: Clock
+) -> None:
+    mine = {(await employ(server.url, redis, document=document)).permit.code for document in (DOCUMENT, "AA1234567")}
+    await employ(server.url, redis, fin="7777777", tin="2222222222")
+    await employ(server.url, redis, status="draft", document="AA7654321")
+    permits = (await told(http, clock, "/v1/status", {"fin": FIN}))["permits"]
+    assert {permit["code"] for permit in permits} == mine
+    assert len(permits) == 2
+
+
+async def test_an_index_that_is_out_of_date_shows_nobody_anothers_permit(
+    server: EmbeddedStore, http: Http, redis: Client, clock: Clock
+) -> None:
+    code = (await employ(server.url, redis)).permit.code
+    partition, person = ROUTE.of_person("7654321")
+    await redis.execute_command("ZADD", PARTITIONS[partition].person(person), 1, code)
+    assert await told(http, clock, "/v1/status", {"fin": "7654321"}) == {"permits": []}
+
+
+async def test_an_unknown_person_costs_the_store_the_same_round_trips(
+    server: EmbeddedStore, http: Http, redis: Client, clock: Clock
+) -> None:
+    await employ(server.url, redis)
+    assert await told(http, clock, "/v1/status", {"fin": "7654321"}) == {"permits": []}
+    assert await calls(http, redis, clock, {"fin": "7654321"}) == {"zrange": 1, "hgetall": 1}
+    assert await calls(http, redis, clock, {"fin": FIN}) == {"zrange": 1, "hgetall": 2}
+
+
+# Questions that get no answer
+
+
+@pytest.mark.parametrize(
+    ("question", "status"),
+    [
+        ({}, 400),
+        ({"document": None, "fin": None}, 400),
+        ({"document": DOCUMENT, "fin": FIN}, 400),
+        ({"document": DOCUMENT, "subject": ""}, 400),
+        ({"document": DOCUMENT, "subject": "s" * 65}, 400),
+        ({"document": "AZE9"}, 422),
+        ({"fin": "9A2B3C"}, 422),
+        ({"fin": "1O2B3C4"}, 422),
+    ],
+)
+async def test_what_is_not_one_question_is_refused_and_not_repeated(
+    http: Http, clock: Clock, question: dict[str, str], status: int
+) -> None:
+    response = await ask(http, clock, "/v1/status", question)
+    assert response.status == status
+    said = await response.text()
+    assert not any(value and value in said for value in question.values())
+
+
+async def test_one_citizen_may_ask_about_ten_documents_an_hour(http: Http, redis: Client, clock: Clock) -> None:
+    await plant(redis, decided_ms=NOON_MS, document="AZE0000011")
+
+    async def status(number: int, subject: str) -> int:
+        question = {"document": f"AZE{number:07d}", "subject": subject}
+        return (await ask(http, clock, "/v1/status", question, client="mygov")).status
+
+    assert [await status(number, "anna") for number in range(12)] == [200] * 10 + [429] * 2
+    assert await status(11, "elnur") == 200
+    response = await ask(http, clock, "/v1/status", {"document": DOCUMENT, "subject": "anna"}, client="mygov")
+    assert (response.status, response.headers["Retry-After"]) == (429, "3600")
+    clock.now_ms += HOUR_MS
+    assert await status(11, "anna") == 200

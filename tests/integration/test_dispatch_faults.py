@@ -111,7 +111,7 @@ async def test_after_such_a_first_answer_the_second_send_is_marked_or_not(
     redis: Client,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("dispatch.operators.http.MISCONFIGURED_PAUSE_S", 0.2)
+    monkeypatch.setattr("dispatch.post.MISCONFIGURED_PAUSE_S", 0.2)
     names = await queue(redis, 30)
     failed: set[str] = set()
 

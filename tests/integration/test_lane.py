@@ -10,7 +10,7 @@ import pytest
 from lua import library
 from permits.messages import Reply
 from processor import app
-from runtime import settings
+from runtime import keyring, settings
 from runtime.connection import Client
 from runtime.embedded import EmbeddedStore
 from runtime.errors import StartupError
@@ -55,7 +55,7 @@ async def test_every_outcome_is_answered_with_every_field_of_the_contract(
     async with floor.deciding():
         await floor.settled()
     [raw] = await floor.raw_replies()
-    assert set(msgspec.json.decode(raw)) == set(Reply.__struct_fields__)
+    assert set(msgspec.json.decode(raw)) == set(Reply.__struct_fields__) - {"trace"}
     [reply] = await floor.replies()
     assert (reply.verdict, reply.reason, reply.in_reply_to) == (verdict, reason, "agg-1")
     assert reply.id == f"{KEYS[HOME].tag}-{entry_id.decode()}"
@@ -209,6 +209,7 @@ async def test_a_worker_decides_what_is_stored_and_drains_at_its_stop(
     current = settings_of(tmp_path, server.url, process_port=0, lease_ms=2000)
     monkeypatch.setattr(settings, "load", lambda: current)
     monkeypatch.setattr(app, "start_logging", no_logging)
+    keyring.make(keyring.path(current))
     floor = Floor(redis, server.url)
     stop = asyncio.Event()
     worker = asyncio.create_task(app.serve(stop))
@@ -226,8 +227,9 @@ async def test_a_worker_does_not_start_beside_another_function_library(
     redis: Client, server: EmbeddedStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await redis.execute_command("FUNCTION", "FLUSH")
-    await redis.execute_command("FUNCTION", "LOAD", library.source().replace("STRIDE = 32", "STRIDE = 33"))
+    await redis.execute_command("FUNCTION", "LOAD", library.source().replace("STRIDE = 33", "STRIDE = 34"))
     current = settings_of(tmp_path, server.url, process_port=0)
+    keyring.make(keyring.path(current))
     monkeypatch.setattr(settings, "load", lambda: current)
     monkeypatch.setattr(app, "start_logging", no_logging)
     with pytest.raises(StartupError, match="bump the version"):

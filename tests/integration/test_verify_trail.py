@@ -9,27 +9,32 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from lua import calls
-from lua.keys import DISPATCH_GROUP, LAYOUT, partition_keys, tags
+from lua import calls, changes
+from lua.changes import Change
+from lua.keys import DISPATCH_GROUP, LAYOUT, PartitionKeys, partition_keys, tags
 from lua.store import Store
 from permits import policy
 from permits.calendar import DAY_MS, day_name, local_day
+from permits.employees import AuditAct
 from permits.messages import ENCODER, DeadLetter, InboundSms
 from permits.partition import ROUTE_VERSION, Route
 from processor.batch import Preparer
 from processor.verification import command
-from processor.verification.report import Report
+from processor.verification.report import Report, Totals
 from runtime.connection import Client
 from runtime.embedded import EmbeddedStore
+from runtime.keyring import Keyring, SenderSeal
 from runtime.layout import Layout
 
 POLICY = policy.load()
 ROUTE = Route(key=b"a key for tests only", partitions=2)
+SEAL = SenderSeal(Keyring({"k1": b"k" * 32}, "k1"))
 NOW_MS = 3_801_556_800_000
 """In the year 2090, so that no expiry passes while a test runs."""
 KEYS = [partition_keys(tag) for tag in tags(2)]
 BUSY = KEYS[ROUTE.of_document("AZE1111111")[0]]
 """The keys of the partition that decides the first document."""
+CODE = "23456789AB"
 SENDER = "+994501234567"
 LINES = [
     ("first", "2 AZE 1111111"),
@@ -68,7 +73,7 @@ class Run:
             self.store, lease_key=keys.lease("decide"), fence_key=keys.fence("decide"), owner="lane", ttl_ms=60_000
         )
         assert epoch is not None
-        preparer = Preparer(index=index, keys=keys, route=ROUTE, policy=POLICY, script="plain")
+        preparer = Preparer(index=index, keys=keys, route=ROUTE, policy=POLICY, script="plain", seal=SEAL)
         while page := await self.store.execute_command("XRANGE", keys.inbound, "-", "+", "COUNT", 7):
             entries = [(entry_id, fields[b"m"]) for entry_id, fields in page]
             prepared = preparer.prepare(entries, epoch=epoch, now_ms=NOW_MS + 1000)
@@ -78,7 +83,7 @@ class Run:
             assert isinstance(calls.decide_reply(await self.store.execute_command(*call)), calls.Decided)
 
     async def dispatch(self) -> None:
-        sent: list[dict[str, str]] = []
+        sent: list[dict[str, str | int]] = []
         for keys in KEYS:
             await self.store.execute_command("XGROUP", "CREATE", keys.replies, DISPATCH_GROUP, "0", "MKSTREAM")
             await self.store.execute_command(
@@ -87,7 +92,17 @@ class Run:
             for _, fields in await self.store.execute_command("XRANGE", keys.replies, "-", "+"):
                 reply = msgspec.json.decode(fields[b"m"])
                 sent.append({name: reply[name] for name in ("id", "in_reply_to", "verdict")})
+            await self.cancel(keys)
+            sent.append({"id": f"{keys.tag}-n1-{CODE}", "verdict": "cancelled", "at_ms": NOW_MS})
         self.sink.write_bytes(ENCODER.encode_lines(sent))
+
+    async def cancel(self, keys: PartitionKeys) -> None:
+        """An officer's act, and a check of the police beside it."""
+        for deed in ("check", "cancel"):
+            act = AuditAct(at_ms=NOW_MS, actor="officer", deed=deed, code=CODE)
+            await changes.change(
+                self.store, keys, Change(hash=keys.held(b"same"), expected=changes.ANY_VERSION, act=ENCODER.encode(act))
+            )
 
     async def report(self, *, files: bool = True, now_ms: int = NOW_MS, rules: policy.Policy = POLICY) -> Report:
         return await command.verify(
@@ -128,7 +143,29 @@ async def test_a_trail_that_decide_wrote_passes_every_check(run: Run) -> None:
     assert all(finding.checked for finding in report.checks)
     assert (report.acknowledged, report.approved) == (24, 22)
     assert report.refused == {"malformed": 1, "quota": 1}
-    assert (report.sent, report.ambiguous) == (24, 0)
+    assert (report.sent, report.ambiguous, report.notices) == (26, 0, 2)
+    assert report.totals == Totals(
+        decided=24, approved=22, refused=2, dead=1, duplicate=1, shed=0, moved=report.totals.moved
+    )
+    assert report.rows == 26 + report.totals.moved
+
+
+async def test_a_notice_without_its_act_is_found(run: Run) -> None:
+    [*_, cancel] = await run.store.execute_command("XRANGE", BUSY.acts, "-", "+")
+    await run.store.execute_command("XDEL", BUSY.acts, cancel[0])
+    assert await run.violated() == {"I5 notices"}
+
+
+async def test_a_notice_on_the_reply_stream_and_among_the_dead_disturbs_no_other_check(real: Run) -> None:
+    notice = ENCODER.encode({"id": f"{BUSY.tag}-n7-{CODE}", "in_reply_to": None, "verdict": "extended"})
+    letter = DeadLetter(kind="reply", entry_id="1-1", reason="lapsed", dead_ms=NOW_MS, raw=notice.decode())
+    await real.store.execute_command("XADD", BUSY.dead, "*", "m", ENCODER.encode(letter))
+    await real.store.execute_command("XADD", BUSY.replies, "*", "m", notice)
+    assert await real.violated() == {"I8 at rest"}  # it waits, and nothing else is wrong
+    first, *rest = real.sink.read_text().splitlines(keepends=True)
+    real.sink.write_text("".join(rest))
+    assert json.loads(first)["verdict"] != "cancelled"
+    assert await real.violated() == {"I5 replies", "I8 at rest"}
 
 
 async def test_every_page_of_the_trail_is_read(real: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,9 +286,11 @@ async def test_the_command_prints_one_object_and_fails_on_a_violation(
     real.sink.write_text(real.sink.read_text() * 2)
     assert await icaze_verify_beside(("--journal", real.journal, "--sink", real.sink, "--json")) == 1
     report = json.loads(capsys.readouterr().out)
-    assert (report["ok"], report["rows"], report["sent"]) == (False, 26 + moved(), 48)
-    (finding,) = [f for f in report["checks"] if f["status"] == "violated"]
-    assert (finding["invariant"], finding["violations"], len(finding["examples"])) == ("I5", 24, 10)
+    assert (report["ok"], report["rows"], report["sent"]) == (False, 26 + moved(), 52)
+    assert report["totals"]["decided"] == 24
+    replies, notices = [f for f in report["checks"] if f["status"] == "violated"]
+    assert (replies["invariant"], replies["violations"], len(replies["examples"])) == ("I5", 24, 10)
+    assert (notices["invariant"], notices["violations"]) == ("I5", 2)
 
 
 def moved() -> int:

@@ -22,7 +22,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any, Final, TypeVar
 
-from runtime import layout
+from runtime import keyring, layout
 from runtime.settings import Settings
 
 T = TypeVar("T")
@@ -162,8 +162,10 @@ class House:
         self._to_close: list[Callable[[], object]] = []
 
     def furnish(self) -> None:
-        """Make what roles without an `up` find in the data folder: the routing key."""
-        layout.make_secret(layout.routing_key_path(Settings(data_dir=str(self.data))))
+        """Make what roles without an `up` find in the data folder: the routing key and the keyring."""
+        settings = Settings(data_dir=str(self.data))
+        layout.make_secret(layout.routing_key_path(settings))
+        keyring.make(keyring.path(settings))
 
     def run(
         self,

@@ -1,24 +1,27 @@
-"""Tokens: what the development issuer signs, what its verifier takes, and what `icaze token` prints."""
+"""Tokens: what the development issuer signs, what its verifier takes, and what the door answers."""
 
 import base64
 import hashlib
 import hmac
 import json
 import stat
-from argparse import ArgumentParser
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 from hypothesis import given
 from hypothesis import strategies as st
 from joserfc import jwt
 from joserfc.jwk import OKPKey
+from multidict import CIMultiDict, CIMultiDictProxy
 
-from api import dev_issuer, token_command
-from api.auth import InvalidTokenError, Verify, no_issuer
+from api import dev_issuer
+from api.auth import Caller, InvalidTokenError, Verify, admit, need_seal, no_issuer
 from runtime.errors import StartupError
+from runtime.problems import ProblemError
 from runtime.settings import Settings
 
 NOW_MS = 1_800_000_000_000
@@ -48,9 +51,18 @@ def segment(value: object) -> str:
     return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
 
 
+def verified(token: str, verify: Verify = VERIFY) -> Caller:
+    """What the verifier says without a loop: nothing here waits."""
+    try:
+        verify(token).__await__().send(None)
+    except StopIteration as answer:
+        return answer.value
+    raise AssertionError("it has waited")
+
+
 def refused(token: str, verify: Verify = VERIFY) -> bool:
     try:
-        verify(token)
+        verified(token, verify)
     except InvalidTokenError:
         return True
     return False
@@ -58,7 +70,7 @@ def refused(token: str, verify: Verify = VERIFY) -> bool:
 
 def test_an_issued_token_names_its_caller_and_scopes() -> None:
     issued = dev_issuer.issue(KEY, subject="mygov", scope="status checks", minutes=5, now_ms=NOW_MS)
-    caller = VERIFY(issued.token)
+    caller = verified(issued.token)
     assert (caller.subject, caller.scopes) == ("mygov", frozenset({"status", "checks"}))
     assert issued.scope == "status checks"
     assert issued.expires_at == "2027-01-15T08:05:00.000Z"
@@ -114,7 +126,7 @@ def test_a_token_that_was_taken_once_still_expires() -> None:
 
 
 def test_a_token_without_scope_allows_nothing() -> None:
-    assert VERIFY(signed(claims(scope=None))).scopes == frozenset()
+    assert verified(signed(claims(scope=None))).scopes == frozenset()
 
 
 def test_a_token_of_another_key_is_refused() -> None:
@@ -168,6 +180,58 @@ def test_any_text_is_refused_and_nothing_else(text: str) -> None:
 
 def test_without_an_issuer_no_token_counts() -> None:
     assert refused(signed(claims()), no_issuer)
+
+
+def asking(*authorization: str) -> web.Request:
+    headers = CIMultiDict([("Authorization", value) for value in authorization])
+    return make_mocked_request("GET", "/", headers=CIMultiDictProxy(headers))
+
+
+async def test_a_caller_with_the_scope_is_let_in() -> None:
+    caller = await admit(asking(f"bearer  {signed(claims())} "), VERIFY, "status")
+    assert caller.subject == "mygov"
+
+
+@pytest.mark.parametrize(
+    ("authorization", "scope", "status", "challenge"),
+    [
+        ((), "status", 401, 'Bearer realm="icaze"'),
+        (("Basic YTpi",), "status", 401, 'Bearer realm="icaze"'),
+        (("Bearer ",), "status", 401, 'Bearer realm="icaze"'),
+        ((f"Bearer {signed(claims())}",) * 2, "status", 401, 'Bearer realm="icaze"'),
+        (("Bearer x",), "status", 401, 'Bearer realm="icaze", error="invalid_token"'),
+        ((f"Bearer {signed(claims(exp=1))}",), "status", 401, 'Bearer realm="icaze", error="invalid_token"'),
+        (
+            (f"Bearer {signed(claims())}",),
+            "checks",
+            403,
+            'Bearer realm="icaze", error="insufficient_scope", scope="checks"',
+        ),
+    ],
+)
+async def test_everybody_else_is_told_only_what_to_bring(
+    authorization: tuple[str, ...], scope: str, status: int, challenge: str
+) -> None:
+    with pytest.raises(ProblemError) as raised:
+        await admit(asking(*authorization), VERIFY, scope)
+    assert (raised.value.problem.status, raised.value.headers["WWW-Authenticate"]) == (status, challenge)
+
+
+@pytest.mark.parametrize("acr", [None, "urn:asan:otp"])
+def test_an_act_under_seal_asks_for_a_stronger_log_in(acr: str | None) -> None:
+    with pytest.raises(ProblemError) as raised:
+        need_seal(verified(signed(claims(acr=acr))))
+    assert raised.value.problem.status == 401
+    challenge = raised.value.headers["WWW-Authenticate"]
+    assert challenge.startswith('Bearer realm="icaze", error="insufficient_user_authentication", ')
+    assert challenge.endswith('acr_values="urn:asan:imza urn:asan:esign"')
+    assert challenge.isascii()
+
+
+def test_a_service_cannot_act_under_seal() -> None:
+    with pytest.raises(ProblemError) as raised:
+        need_seal(Caller(subject="mygov", scopes=frozenset({"organisation"}), client="mygov"))
+    assert raised.value.problem.status == 403
 
 
 def test_the_key_is_made_once_and_for_its_owner_only(tmp_path: Path) -> None:
@@ -226,78 +290,3 @@ def test_a_data_folder_that_cannot_be_made_stops_the_start(tmp_path: Path) -> No
     (tmp_path / "file").write_text("")
     with pytest.raises(StartupError, match=r"development issuer .*Not a directory"):
         dev_issuer.key_pair(Settings(data_dir=str(tmp_path / "file")))
-
-
-def ask(*words: str) -> int:
-    parser = ArgumentParser()
-    token_command.configure(parser)
-    return token_command.run(parser.parse_args(words))
-
-
-@pytest.fixture
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("ICAZE_DATA_DIR", str(tmp_path))
-    return tmp_path
-
-
-def printed_claims(data: Path, token: str) -> dict[str, Any]:
-    key = dev_issuer.key_pair(Settings(data_dir=str(data)))
-    return jwt.decode(token, key, algorithms=["Ed25519"]).claims
-
-
-@pytest.mark.parametrize(
-    ("role", "scope"),
-    [
-        ("mygov", "status"),
-        ("police", "checks"),
-        ("officer", "permits.cancel permits.extend"),
-        ("staff", "monitor explain"),
-    ],
-)
-def test_each_role_has_its_scopes(data: Path, capsys: pytest.CaptureFixture[str], role: str, scope: str) -> None:
-    assert ask("--role", role) == 0
-    body = printed_claims(data, capsys.readouterr().out.strip())
-    assert (body["scope"], body["sub"], "tin" in body) == (scope, f"dev-{role}", False)
-    assert body["exp"] - body["iat"] == 3600
-
-
-def test_an_organisation_s_token_carries_its_tax_number(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert ask("--role", "organisation", "--tin", "1234567890", "--subject", "aysel") == 0
-    body = printed_claims(data, capsys.readouterr().out.strip())
-    assert (body["scope"], body["sub"], body["tin"]) == ("organisation", "aysel", "1234567890")
-
-
-@pytest.mark.usefixtures("data")
-@pytest.mark.parametrize("words", [("--role", "organisation"), ("--role", "mygov", "--tin", "1")])
-def test_tax_number_and_organisation_go_together(capsys: pytest.CaptureFixture[str], words: tuple[str, ...]) -> None:
-    assert ask(*words) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert "--tin" in said.err
-
-
-def test_json_tells_token_expiry_and_scope(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert ask("--role", "mygov", "--minutes", "5", "--json") == 0
-    answer = json.loads(capsys.readouterr().out)
-    assert set(answer) == {"token", "expires_at", "scope"}
-    body = printed_claims(data, answer["token"])
-    assert body["exp"] - body["iat"] == 300
-    assert answer["scope"] == "status"
-
-
-@pytest.mark.usefixtures("data")
-@pytest.mark.parametrize("words", [("--minutes", "5"), ("--role", "king"), ("--role", "mygov", "--minutes", "0")])
-def test_arguments_that_make_no_sense_are_refused(capsys: pytest.CaptureFixture[str], words: tuple[str, ...]) -> None:
-    with pytest.raises(SystemExit):
-        ask(*words)
-    assert capsys.readouterr().err
-
-
-def test_a_broken_key_file_is_one_line_and_exit_1(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (data / "keys").mkdir()
-    (data / "keys" / "dev-issuer.jwk").write_text("{}")
-    assert ask("--role", "mygov") == 1
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err.startswith("icaze token: ")
-    assert said.err.count("\n") == 1

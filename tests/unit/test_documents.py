@@ -74,6 +74,11 @@ def test_a_canonical_form_is_its_own_canonical_form(text: str) -> None:
     assert document is None or canonical(document) == document
 
 
+@given(st.from_regex(r"(AZE|AA|MYI|DYI|MOM)[0-9]{7,8}", fullmatch=True), st.sampled_from(["", " ", "\n", "\u200b"]))
+def test_a_national_number_is_canonical_as_it_stands(number: str, before: str) -> None:
+    assert canonical(f"{before}{number}") == number  # with anything before it, it is read letter by letter
+
+
 @pytest.mark.parametrize(
     "document",
     ["AZE1111111", "AZE11111111", "AA1111111", "MYI1111111", "DYI1111111", "MOM1111111", "P12345", "C01X00T47"],

@@ -12,8 +12,9 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from dispatch.operators.http import ERROR_PAUSE_S, LONGEST_PAUSE_S, MISCONFIGURED_PAUSE_S, HttpOperator
+from dispatch.operators.http import HttpOperator
 from dispatch.operators.port import Outcome, Parcel
+from dispatch.post import ERROR_PAUSE_S, LONGEST_PAUSE_S, MISCONFIGURED_PAUSE_S
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

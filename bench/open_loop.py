@@ -1,0 +1,202 @@
+"""Questions to the api at their intended times, whether or not earlier ones are answered; latency from then on.
+
+`python -m bench.open_loop --url … --token … --documents FILE` asks an api that runs; with `--with-pipeline` it starts
+a whole system, and pushes the SMS of a launch day through it meanwhile.
+"""
+
+import argparse
+import asyncio
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter, deque
+from collections.abc import Sequence
+from itertools import cycle
+from math import ceil
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import uvloop
+
+from bench import api_house
+from bench.api_house import ApiHouse
+from bench.line import Line, connected, hang_up, request_bytes
+from permits import sms
+
+CONNECTIONS: Final = 64
+TICK_S: Final = 0.001
+"""uvloop's timers count whole milliseconds: a question leaves up to one late, and its latency says so."""
+LAST_ANSWERS_S: Final = 10.0
+SMS_RATE: Final = 333
+"""A second in the busiest minute of a launch day at national size."""
+SETTLE_S: Final = 3.0
+"""Of the SMS before the first question, so that what is asked about is there."""
+
+
+class Answers(msgspec.Struct):
+    """What came back."""
+
+    latencies_s: list[float]
+    statuses: Counter[int]
+    """0: the connection broke."""
+    late_s: list[float]
+    """How long after its time each question was sent."""
+    seconds: float
+    asked: int
+
+    def figures(self) -> dict[str, float]:
+        """As a report shows them."""
+        right = self.statuses[200]
+        return {
+            "asked": self.asked,
+            "answered": right,
+            "failed": self.asked - right,
+            "answered_per_s": round(right / self.seconds, 1),
+            **{
+                f"p{name}_ms": _ms(self.latencies_s, share)
+                for name, share in (("50", 0.5), ("99", 0.99), ("999", 0.999))
+            },
+            "max_ms": _ms(self.latencies_s, 1),
+            "sent_late_p99_ms": _ms(self.late_s, 0.99),
+        }
+
+
+async def ask_openly(
+    url: str, requests: Sequence[bytes], *, rate: float, seconds: float, connections: int = CONNECTIONS
+) -> Answers:
+    """Ask in turn, `rate` a second; a question that finds no free line waits, and its waiting counts."""
+    idle: list[Line] = []
+    due: deque[float] = deque()
+    count = int(rate * seconds)
+    answers = Answers([], Counter(), [], seconds, count)
+    all_answered = asyncio.Event()
+    request = cycle(requests)
+
+    def answered(line: Line, status: int) -> None:
+        answers.latencies_s.append(time.perf_counter() - line.intended_s)
+        answers.statuses[status] += 1
+        if status:
+            idle.append(line)
+            send()
+        if len(answers.latencies_s) == count:
+            all_answered.set()
+
+    def send() -> None:
+        while due and idle:
+            line = idle.pop()
+            line.intended_s = due.popleft()
+            answers.late_s.append(time.perf_counter() - line.intended_s)
+            line.ask(next(request))
+
+    lines = await connected(url, connections, answered)
+    idle += lines
+    began_s = time.perf_counter()
+    for number in range(count):
+        intended_s = began_s + number / rate
+        while (early_s := intended_s - time.perf_counter()) > 0:
+            send()
+            await asyncio.sleep(max(early_s, TICK_S))
+        due.append(intended_s)
+    send()
+    await asyncio.wait({asyncio.ensure_future(all_answered.wait())}, timeout=LAST_ANSWERS_S)
+    answers.seconds = time.perf_counter() - began_s
+    hang_up(lines)
+    return answers
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Rate, time, and whom to ask what."""
+    parser.add_argument("--rate", type=float, default=1000.0, help="questions a second (default 1000)")
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--connections", type=int, default=CONNECTIONS)
+    parser.add_argument("--url", default="http://127.0.0.1:8104", help="the api (default %(default)s)")
+    parser.add_argument("--path", default="/v1/status")
+    parser.add_argument("--token", help="what the questions carry")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--documents", type=Path, metavar="FILE", help="documents to ask about, one a line")
+    what.add_argument("--body-file", type=Path, metavar="FILE", help="one body for all questions")
+    parser.add_argument("--with-pipeline", action="store_true", help="of a system of its own, while SMS go through it")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """0 where every question was answered with 200."""
+    conditions: dict[str, Any] = {"rate": arguments.rate, "seconds": arguments.seconds, "path": arguments.path}
+    if arguments.with_pipeline:
+        figures = _with_pipeline(arguments)
+        conditions = api_house.conditions(**conditions, sms_rate=SMS_RATE, generators="on the same cores")
+    else:
+        figures = _answers(arguments, arguments.url, arguments.token or "", _bodies(arguments)).figures()
+    report = {
+        "measurement": "open_loop",
+        "conditions": conditions | {"connections": arguments.connections},
+        "figures": figures,
+        "references": {},
+        "ratios": {},
+    }
+    print(json.dumps(report, indent=None if arguments.json else 2))
+    return 0 if figures["failed"] == 0 else 1
+
+
+def _answers(arguments: argparse.Namespace, url: str, token: str, bodies: Sequence[bytes]) -> Answers:
+    requests = [request_bytes(url, arguments.path, token, body) for body in bodies]
+    rate, seconds, connections = arguments.rate, arguments.seconds, arguments.connections
+    return uvloop.run(ask_openly(url, requests, rate=rate, seconds=seconds, connections=connections))
+
+
+def _bodies(arguments: argparse.Namespace) -> list[bytes]:
+    if arguments.body_file:
+        return [arguments.body_file.read_bytes()]
+    if arguments.documents:
+        return [_about(line) for line in arguments.documents.read_text().split()]
+    raise SystemExit("open_loop: --documents, --body-file or --with-pipeline is needed")
+
+
+def _with_pipeline(arguments: argparse.Namespace) -> dict[str, float]:
+    """The questions' figures while SMS are accepted, decided and sent; half of the documents have had an SMS."""
+    with tempfile.TemporaryDirectory(prefix="icaze-open-") as name, api_house.opened(Path(name), {}) as house:
+        trace = Path(name) / "trace.ndjson"
+        messages = int(SMS_RATE * (arguments.seconds + SETTLE_S))
+        house.run("day", "--messages", str(messages), "--seed", "8103", "--mix", "launch", "-o", str(trace))
+        replay = _replay(house, trace)
+        time.sleep(SETTLE_S)
+        role = "police" if arguments.path == "/v1/checks" else "mygov"
+        answers = _answers(arguments, house.doors["api"], house.tokens(role, 1)[0], _mixed(trace))
+        pushed = json.loads(replay.communicate()[0])
+    return answers.figures() | {"sms_accepted": pushed["accepted"], "sms_per_s": pushed["rate"]}
+
+
+def _replay(house: ApiHouse, trace: Path) -> "subprocess.Popen[bytes]":
+    words = ["replay", str(trace), "--url", house.doors["ingest"], "--rate", str(SMS_RATE), "--batch", "10", "--json"]
+    return subprocess.Popen([*api_house.ICAZE, *words], env=house.environ, stdout=subprocess.PIPE)
+
+
+def _mixed(trace: Path) -> list[bytes]:
+    """Questions about documents of the trace's beginning and as many that nobody has, in a random order."""
+    with trace.open() as lines:
+        texts = [json.loads(line)["text"] for line, _ in zip(lines, range(int(SMS_RATE * SETTLE_S)), strict=False)]
+    known = {document for text in texts if (document := sms.read(text).document)}
+    draw = random.Random(8103)
+    documents = [*known, *(f"AZE{draw.randrange(10**8):08}" for _ in known)]
+    draw.shuffle(documents)
+    return [_about(document) for document in documents]
+
+
+def _about(document: str) -> bytes:
+    return json.dumps({"document": document}).encode()
+
+
+def _ms(seconds: Sequence[float], share: float) -> float:
+    """The least value that this share of all does not exceed, in ms; 0 of none."""
+    ordered = sorted(seconds)
+    return round(ordered[ceil(share * len(ordered)) - 1] * 1000, 3) if ordered else 0.0
+
+
+if __name__ == "__main__":
+    _parser = argparse.ArgumentParser(prog="python -m bench.open_loop", description=__doc__)
+    configure(_parser)
+    sys.exit(run(_parser.parse_args()))

@@ -1,0 +1,226 @@
+"""Imports are carried out once, whatever dies meanwhile, and their reports say what became of each row."""
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+import pytest
+from redis.exceptions import ConnectionError as StoreConnectionError
+
+from lua.keys import PartitionKeys
+from lua.library import ensure_loaded
+from permits.employees import Epoch, Flaw
+from permits.imports import CHUNK_ROWS, KEPT_S, WrittenRow
+from processor import import_loop
+from runtime.connection import Client, Wire, connect
+from runtime.embedded import EmbeddedStore
+from runtime.keyring import Keyring
+from tests.eventually import eventually
+from tests.integration.api_door import NOON_MS
+from tests.integration.import_floor import ACTOR, HOME, NAME, ImportFloor, row
+from tests.integration.organisation_door import PARTITIONS, ROUTE
+
+OTHER = "f" * 32
+
+
+@pytest.fixture
+def floor(redis: Client, server: EmbeddedStore) -> ImportFloor:
+    return ImportFloor(redis, server.url)
+
+
+async def test_every_row_becomes_a_permit_and_a_line(floor: ImportFloor) -> None:
+    await floor.enlist([row(n) for n in range(CHUNK_ROWS + 20)])
+    await floor.work(floor.loop())
+    report = await floor.report()
+    assert [line.line for line in report] == list(range(2, CHUNK_ROWS + 22))
+    assert {line.result for line in report} == {"created"}
+    assert await floor.creations() == Counter([line.permit for line in report])
+    permits = await floor.permits()
+    assert {permit.permit.status for permit in permits} == {"submitted"}
+    assert {permit.permit.acts[0].actor for permit in permits} == {ACTOR.subject}
+    assert {permit.permit.acts[0].trace for permit in permits} == {ACTOR.trace}
+
+
+async def test_a_done_import_leaves_its_report_alone_and_not_for_ever(floor: ImportFloor, redis: Client) -> None:
+    await floor.enlist([row(1)])
+    await floor.work(floor.loop())
+    assert await floor.waiting() == 0
+    fields = await redis.execute_command("HKEYS", HOME.bulk(NAME))
+    assert set(fields) == {b"head", b"started", b"finished", b"report:0", b"tally:0"}
+    assert 0 < await redis.execute_command("TTL", HOME.bulk(NAME)) <= KEPT_S
+
+
+async def test_each_line_says_what_became_of_its_row(floor: ImportFloor) -> None:
+    await floor.enlist([row(1), row(2)], name=OTHER)
+    await floor.work(floor.loop())
+    floor.epochs.append(
+        Epoch(number=1, action="deactivate", at_ms=NOON_MS + 2000, reason="decree 7", actor="regime", request="r")
+    )
+    await floor.enlist([row(3)], name="e" * 32)
+    await floor.work(floor.loop())
+    flawed = WrittenRow(flaws=(Flaw("fin", "is missing"),))
+    rows = [row(1), row(3), row(3, zone="Bakı"), row(4), row(4), flawed, row(5, document="12"), row(6, draft=True)]
+    await floor.enlist(rows)
+    await floor.work(floor.loop())
+    assert await floor.results() == [
+        "reactivated", "unchanged", "conflict", "created", "unchanged", "refused", "refused", "created"
+    ]  # fmt: skip
+    report = await floor.report()
+    assert [[flaw.field for flaw in line.errors] for line in report[5:7]] == [["fin"], ["document"]]
+    assert report[1].permit == report[2].permit
+    assert all((line.permit is None) == (line.result == "refused") for line in report)
+
+
+class Cut(Wire):
+    """A wire that breaks at its n-th call: before it, or after the store has carried it out."""
+
+    def __init__(self, url: str, *, at: int, after: bool) -> None:
+        super().__init__(url)
+        self.left = at
+        self._after = after
+
+    async def call(self, *commands: Any, timeout_s: float = 5.0) -> list[Any]:
+        self.left -= 1
+        if self.left < 0 and not self._after:
+            raise StoreConnectionError("cut")
+        replies = await super().call(*commands, timeout_s=timeout_s)
+        if self.left < 0:
+            raise StoreConnectionError("cut")
+        return replies
+
+
+@pytest.mark.parametrize("after", [False, True])
+async def test_a_worker_that_dies_at_any_step_leaves_an_import_that_another_ends(
+    floor: ImportFloor, redis: Client, after: bool
+) -> None:
+    rows = [row(n) for n in range(60)] + [row(3), row(4, zone="Bakı"), row(7, document="12")]
+    expected = ["created"] * 60 + ["unchanged", "conflict", "refused"]
+    calls = 0
+    while True:
+        await redis.execute_command("FLUSHDB")
+        await floor.enlist(rows)
+        wire = Cut(floor.url, at=calls, after=after)
+        dying = floor.loop(wire)
+        try:
+            await floor.work(dying)
+        except StoreConnectionError:
+            await dying.close()
+        else:
+            break  # it came to its end before the cut
+        await floor.work(floor.loop())
+        assert await floor.results() == expected, calls
+        assert set((await floor.creations()).values()) == {1}
+        assert len(await floor.creations()) == 60
+        assert await floor.waiting() == 0
+        calls += 1
+    assert calls >= 10
+
+
+async def test_two_workers_at_once_do_no_harm(floor: ImportFloor) -> None:
+    """One of them has lost the partition and does not know it yet."""
+    await floor.enlist([row(n) for n in range(CHUNK_ROWS + 100)])
+    await asyncio.gather(*(floor.work(floor.loop()) for _ in range(2)))
+    assert set(await floor.results()) == {"created"}
+    assert set((await floor.creations()).values()) == {1}
+    assert len(await floor.creations()) == CHUNK_ROWS + 100
+
+
+async def test_a_chunk_whose_key_is_missing_is_refused_and_a_dead_letter(floor: ImportFloor) -> None:
+    await floor.enlist([row(1), row(2)])
+    await floor.work(floor.loop(keyring=Keyring({"k2": b"o" * 32}, "k2")))
+    report = await floor.report()
+    assert [(line.line, line.result) for line in report] == [(2, "refused"), (3, "refused")]
+    (letter,) = await floor.dead()
+    assert letter.kind == "import"
+    assert NAME in letter.entry_id
+    assert await floor.waiting() == 0
+
+
+async def test_what_is_no_import_is_a_dead_letter_and_holds_up_nothing(floor: ImportFloor, redis: Client) -> None:
+    await redis.execute_command("XADD", HOME.imports, "*", "m", b"\xffnothing")
+    await redis.execute_command("XADD", HOME.imports, "*", "m", b'{"id":"lapsed"}')
+    await redis.execute_command("HSET", HOME.bulk(OTHER), "head", b"{")
+    await redis.execute_command("XADD", HOME.imports, "*", "m", b'{"id":"%b"}' % OTHER.encode())
+    await floor.enlist([row(1)])
+    await floor.work(floor.loop())
+    assert await floor.results() == ["created"]
+    assert [letter.kind for letter in await floor.dead()] == ["import", "import"]
+    assert await floor.waiting() == 0
+
+
+async def test_a_chunk_that_is_damaged_holds_up_nothing(floor: ImportFloor, redis: Client) -> None:
+    await floor.enlist([row(1)])
+    await redis.execute_command("HSET", HOME.bulk(NAME), "chunk:0", b"{")
+    await floor.work(floor.loop())
+    assert await floor.waiting() == 0
+    assert len(await floor.dead()) == 1
+
+
+def held(number: int) -> str:
+    """Where the permits of an employee stand."""
+    partition, owner = ROUTE.of_document(row(number).document)
+    keys: PartitionKeys = PARTITIONS[partition]
+    return keys.held(owner[:4])
+
+
+async def test_a_row_that_cannot_be_stored_costs_itself_alone(floor: ImportFloor, redis: Client) -> None:
+    await redis.execute_command("SET", held(2), "no hash")
+    await floor.enlist([row(n) for n in range(5)])
+    await floor.work(floor.loop())
+    assert await floor.results() == ["created", "created", "refused", "created", "created"]
+    assert (await floor.report())[2].errors == (Flaw("row", "could not be stored"),)
+
+
+async def test_a_small_import_does_not_wait_for_a_large_one(floor: ImportFloor) -> None:
+    await floor.enlist([row(n) for n in range(2 * CHUNK_ROWS)])
+    await floor.enlist([row(5000)], name=OTHER)
+    loop = floor.loop()
+    assert await loop.work()
+    assert await floor.results(OTHER) == ["created"]
+    assert len(await floor.results()) == CHUNK_ROWS
+    await floor.work(loop)
+
+
+async def test_an_import_gives_way_to_sms(floor: ImportFloor, redis: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(import_loop, "MOST_GIVEN_S", 60.0)
+    for number in range(import_loop.SMS_WAITING + 1):
+        await redis.execute_command("XADD", PARTITIONS[number % 4].inbound, "*", "m", "sms")
+    await floor.enlist([row(1)])
+    working = asyncio.create_task(floor.work(floor.loop()))
+
+    async def looks() -> bool:
+        stats: dict[str, dict[str, int]] = await redis.execute_command("INFO", "commandstats")
+        return stats.get("cmdstat_xlen", {"calls": 0})["calls"] >= 3 * len(PARTITIONS)
+
+    await redis.execute_command("CONFIG", "RESETSTAT")
+    await eventually(looks)
+    assert await floor.creations() == Counter()
+    await redis.execute_command("DEL", PARTITIONS[0].inbound)
+    await working
+    assert await floor.results() == ["created"]
+
+
+async def test_an_import_ends_while_sms_are_never_done(
+    floor: ImportFloor, redis: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(import_loop, "MOST_GIVEN_S", 0.01)
+    monkeypatch.setattr(import_loop, "SMS_WAITING", 0)
+    await redis.execute_command("XADD", HOME.inbound, "*", "m", "sms")
+    await floor.enlist([row(n) for n in range(60)])
+    await floor.work(floor.loop())
+    assert set(await floor.results()) == {"created"}
+
+
+async def test_a_loop_waits_for_a_store_that_is_away(own_store: EmbeddedStore) -> None:
+    client = connect(own_store.url)
+    await ensure_loaded(client)
+    floor = ImportFloor(client, own_store.url)
+    await floor.enlist([row(1)])
+    await own_store.stop()
+    running = asyncio.create_task(floor.loop().run())
+    await asyncio.sleep(0)
+    await own_store.start()
+    assert await eventually(floor.results) == ["created"]
+    running.cancel()
+    await asyncio.wait({running})
+    await client.aclose()
