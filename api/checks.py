@@ -139,7 +139,7 @@ class ChecksDoor:
             code = codes.encode(partition, field, bytes((byte,)))
             found = await self._holders.of_code(address)
             return partition % len(self._partitions), code.encode(), code, found
-        raise ProblemError(400, "Not one question", "send either document or permit")
+        raise ProblemError(422, "Not one question", "send either document or permit")
 
     def _asker(self, call: Call) -> str:
         """Whose unknown documents are counted: each officer's own, under a name that tells nobody who it is."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from api.standing import Standing, employed, employees, standing
+from api.link import packed
 from api.wires import Wires
 from lua.keys import PartitionKeys
 from permits import codes
@@ -20,6 +21,9 @@ MOST_EMPLOYMENTS: Final = 100
 """Of one person, the newest: who has more gets no more."""
 Owner = tuple[int, bytes]
 """Partition and owner key."""
+_ANY_FIELD: Final = b"\x00\x01\xfe\xff"
+"""In the place of an owner's field in a packed question; its bytes stand in no key."""
+_ANY_HEX: Final = _ANY_FIELD.hex().encode()
 _Look = tuple[str | bytes | int, ...]
 
 
@@ -46,12 +50,15 @@ class Holders:
         self._now_ms = now_ms
         self._today = 0
         self._names: dict[int, tuple[str, ...]] = {}
+        self._packed_on = 0
+        self._packed: dict[int, bytes] = {}
 
     async def of_document(self, owner: Owner) -> list[Standing]:
         """All decisions and permits of a document, newest first."""
         partition, key = owner
         now_ms = self._now_ms()
-        held, *records = await self._wires.read(*self._looks(partition, key, now_ms))
+        question = self._question(partition, key[:FIELD_BYTES], local_day(now_ms))
+        held, *records = await self._wires.read_packed(question, self._days + 1)
         return self._standing(owner, held, records, now_ms)
 
     async def of_code(self, address: tuple[int, bytes, int]) -> list[Standing]:
@@ -69,7 +76,7 @@ class Holders:
     async def of_citizen(self, owners: Sequence[Owner], person: Owner | None) -> list[Standing]:
         """All decisions and permits of some documents, and of the person as an employee; each once, newest first."""
         now_ms = self._now_ms()
-        looks: list[_Look] = [look for partition, key in owners for look in self._looks(partition, key, now_ms)]
+        looks: list[_Look] = [look for partition, key in owners for look in self._looks(partition, key, local_day(now_ms))]
         if person is not None:
             names = self._partitions[person[0]]
             looks.append(("ZRANGE", names.person(person[1]), 0, MOST_EMPLOYMENTS - 1, "REV"))
@@ -112,10 +119,19 @@ class Holders:
             now_ms=now_ms,
         )
 
-    def _looks(self, partition: int, key: bytes, now_ms: int) -> list[_Look]:
+    def _question(self, partition: int, field: bytes, today: int) -> bytes:
+        """The looks of one document as they go over the wire: packing them each time costs more than sending them."""
+        if today != self._packed_on:
+            self._packed_on, self._packed = today, {}
+        question = self._packed.get(partition)
+        if question is None:
+            question = self._packed[partition] = packed(self._looks(partition, _ANY_FIELD, today))
+        return question.replace(_ANY_HEX, field.hex().encode()).replace(_ANY_FIELD, field)
+
+    def _looks(self, partition: int, key: bytes, today: int) -> list[_Look]:
         field = key[:FIELD_BYTES]
         looks: list[_Look] = [("HGETALL", self._partitions[partition].held(field))]
-        looks += [("HGET", name, field) for name in self._day_keys(partition, local_day(now_ms))]
+        looks += [("HGET", name, field) for name in self._day_keys(partition, today)]
         return looks
 
     def _day_keys(self, partition: int, today: int) -> tuple[str, ...]:

@@ -233,7 +233,7 @@ _ROWS: Final = {"application/json": _json, NDJSON: _ndjson, CSV: _csv, XLSX: _xl
 
 
 def _limit_this_process() -> None:
-    """Whatever a sheet does, it does it to this process alone, and leaves the processors to whoever answers people."""
+    """Whatever a sheet asks for, it ends this process alone."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # it would hold the sheet
     resource.setrlimit(resource.RLIMIT_CPU, (MOST_CPU_S, MOST_CPU_S))
     with suppress(ValueError, OSError):  # not every system limits memory

@@ -81,6 +81,6 @@ class Status:
             owner = self._holders.route.of_person(person)
             found = await self._holders.of_person(owner)
         else:
-            raise ProblemError(400, "Not one question", "send either document or fin")
+            raise ProblemError(422, "Not one question", "send either document or fin")
         self._guessing.tell(client, question.subject, owner[1], found=bool(found))
         return Answer(body=StatusAnswer([known.permit for known in found]))

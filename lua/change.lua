@@ -51,7 +51,7 @@ local function change(keys, args)
     redis.call('HSET', keys[1], field, record)
   end
   if asked.ends then
-    redis.call('ZADD', keys[2], 'GT', asked.ends, asked.member)
+    redis.call('ZADD', keys[2], 'LT', asked.ends, asked.member)
   end
   if asked.done then
     redis.call('XDEL', keys[3], asked.done)

@@ -33,7 +33,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     member: str = ""
     """Name under which `ends` keeps the hash."""
     ends_s: int = 0
-    """When the hash must be looked at again: later of this and what stands."""
+    """When the hash must be looked at again: the earlier of this and what stands."""
     act: bytes = b""
     event: bytes = b""
     """For the outbox, to be indexed only."""

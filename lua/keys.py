@@ -56,13 +56,13 @@ KEY_TABLE: Final = (
     KeySpec(
         "held:{p}:<field>", "hash", "api, process, dispatch", "api, process, dispatch", "none: by `ends`", "holders"
     ),
-    KeySpec("ends:{p}", "zset", "api, process", "dispatch", "none: with its `held`", "holders"),
+    KeySpec("ends:{p}", "zset", "api, process, dispatch", "dispatch", "none: with its `held`", "holders"),
     KeySpec("organisations:{p}", "hash", "api", "api", "none: a field each", "organisations"),
     KeySpec("org:{p}:<tin>", "zset", "dispatch", "api", "none: with its `held`", "permits of an organisation"),
     KeySpec("person:{p}:<fin>", "zset", "dispatch", "api", "none: with its `held`", "employees"),
     KeySpec("applications:{p}", "stream", "api, process", "process", "entries go when judged", "unconfirmed"),
     KeySpec("outbox:{p}", "stream", "api, process", "dispatch", "entries go when taken", "untransmitted"),
-    KeySpec("feed:{p}", "hash", "api, process, dispatch", "dispatch", "none: three counters", "nothing"),
+    KeySpec("feed:{p}", "hash", "api, process, dispatch", "dispatch", "none: a few counters", "nothing"),
     KeySpec("acts:{p}", "stream", "api, process, dispatch", "auditors", "trimmed by age, ICAZE_AUDIT_DAYS", "acts"),
     KeySpec("imports:{p}", "stream", "api", "process", "entries go when done", "imports under way"),
     KeySpec("import:{p}:<id>", "hash", "api, process", "api, process", "7 days", "imports"),

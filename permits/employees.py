@@ -14,7 +14,7 @@ Status = Literal["draft", "submitted", "confirmed", "refused", "transmitted", "a
 """What people see: transmitted, active and expired are one stored status at different times."""
 Deed = Literal[
     "create", "submit", "edit", "confirm", "refuse", "transmit", "reactivate", "extend", "cancel", "delete", "check",
-    "register", "grant", "revoke", "proclaim", "import",
+    "register", "grant", "revoke", "proclaim",
 ]  # fmt: skip
 SealMethod = Literal["asan_imza", "e_signature"]
 

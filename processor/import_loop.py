@@ -32,11 +32,13 @@ PAUSE_S: Final = 2.0
 """After a fault of the store."""
 IMPORTS_AT_ONCE: Final = 4
 """Of one partition: a small one need not wait for a large one."""
-BATCH_ROWS: Final = int(__import__("os").environ.get("BATCH", "50"))
-"""Sealed and written at once: some 5 ms, in which the worker decides no SMS."""
-import os
-
-RESTS: Final = float(os.environ.get("RESTS", "1"))
+BATCH_ROWS: Final = 25
+"""Sealed and written at once: some 3 ms, in which the worker decides no SMS."""
+SMS_WAITING: Final = 32
+"""Undecided SMS in a worker's partitions, a tenth of a second's at the national peak: with more, imports give way."""
+GIVE_WAY_S: Final = 0.05
+MOST_GIVEN_S: Final = 2.0
+"""Before each batch at the most: an import must end even while SMS are never done."""
 _ENTRY: Final = msgspec.json.Decoder(ImportEntry)
 _HEAD: Final = msgspec.json.Decoder(ImportHead)
 _CHUNK: Final = msgspec.json.Decoder(Chunk)
@@ -183,7 +185,8 @@ class ImportLoop:
         """SMS first: people stand at their doors."""
         until_s = time.monotonic() + MOST_GIVEN_S
         while (held := self._held()) and time.monotonic() < until_s:
-            if sum(await self._call(*(["XLEN", keys.inbound] for keys in held))) <= SMS_WAITING:
+            looks: list[Command] = [["XLEN", keys.inbound] for keys in held]
+            if sum(await self._call(*looks)) <= SMS_WAITING:
                 return
             await asyncio.sleep(GIVE_WAY_S)
 

@@ -120,6 +120,10 @@ class ImportFloor:
             if (application := msgspec.json.decode(fields[b"m"], type=_Created)).deed == "create"
         ]
 
+    async def traces(self) -> set[str]:
+        """The traces that the events carry on."""
+        return {event.trace for event in await self._created()}
+
     async def creations(self) -> Counter[str]:
         """How often each code was created."""
         return Counter(event.code for event in await self._created())
@@ -137,6 +141,7 @@ class ImportFloor:
 class _Created(msgspec.Struct):
     deed: str
     code: str
+    trace: str
 
 
 @asynccontextmanager

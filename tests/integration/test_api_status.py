@@ -282,9 +282,9 @@ async def test_an_unknown_person_costs_the_store_the_same_round_trips(
 @pytest.mark.parametrize(
     ("question", "status"),
     [
-        ({}, 400),
-        ({"document": None, "fin": None}, 400),
-        ({"document": DOCUMENT, "fin": FIN}, 400),
+        ({}, 422),
+        ({"document": None, "fin": None}, 422),
+        ({"document": DOCUMENT, "fin": FIN}, 422),
         ({"document": DOCUMENT, "subject": ""}, 400),
         ({"document": DOCUMENT, "subject": "s" * 65}, 400),
         ({"document": "AZE9"}, 422),

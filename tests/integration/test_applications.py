@@ -68,7 +68,9 @@ async def test_a_confirmed_employee_goes_to_the_ministry_in_the_name_of_the_regi
     standing = await desk.stands(code)
     assert (standing.version, standing.permit.status, standing.permit.reason) == (2, "confirmed", None)
     act = standing.permit.acts[-1]
-    assert (act.deed, act.actor, act.status, act.trace) == ("confirm", "registry", "confirmed", TRACE)
+    assert (act.deed, act.actor, act.status) == ("confirm", "registry", "confirmed")
+    [audited] = await desk.acts()
+    assert (audited.code, audited.deed, audited.status, audited.trace) == (code, "confirm", "confirmed", TRACE)
     [event] = await desk.fed()
     assert (event.code, event.deed, event.version, event.trace) == (code, "confirm", 2, TRACE)
     await desk.each_judged_once([code])

@@ -14,7 +14,7 @@ from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as StoreTimeoutError
 
 from api import wires as wires_module
-from api.link import Address
+from api.link import Address, packed
 from api.wires import Wires
 from runtime.connection import STORE_ERRORS, Client
 from runtime.embedded import EmbeddedStore
@@ -54,6 +54,15 @@ async def test_replies_come_raw_and_in_order(server: EmbeddedStore, redis: Clien
         assert await wires.read(("HGET", "h", "a"), ["HGET", "h", b"b"], ("HLEN", "h")) == [b"\xff\x00", None, 1]
         assert await wires.read(("HGETALL", "h")) == [[b"a", b"\xff\x00"]]
         assert await wires.write(("SET", "s", 1), ("GET", "s")) == [b"OK", b"1"]
+
+
+@pytest.mark.usefixtures("redis")
+async def test_commands_packed_before_are_asked_the_same_way(server: EmbeddedStore) -> None:
+    async with opened(server.url) as wires:
+        commands = packed([("ECHO", b"\xff\x00"), ["ECHO", 7]])
+        assert await wires.read_packed(commands, 2) == [b"\xff\x00", b"7"]
+        assert await wires.read_packed(commands.replace(b"\xff\x00", b"ab"), 2) == [b"ab", b"7"]
+        assert await wires.read_packed(b"", 0) == []
 
 
 @pytest.mark.usefixtures("redis")
