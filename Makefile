@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: install run test lint bench check lock
+.PHONY: install run test lint bench bench-api bench-epoch check lock
 run: $(VENV)/.run
 	@exec $(VENV)/bin/icaze up
 
@@ -20,6 +20,13 @@ lint: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	@$(VENV)/bin/python -m bench.national_day
+
+bench-api: $(VENV)/.dev
+	@$(VENV)/bin/python -m bench.api_ratio
+	@$(VENV)/bin/python -m bench.open_loop --with-pipeline
+
+bench-epoch: $(VENV)/.dev
+	@$(VENV)/bin/python -m bench.epoch
 
 check: test lint
 

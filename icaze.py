@@ -15,9 +15,9 @@ from runtime.errors import StartupError
 COMMANDS: Final = {
     "up": ("runtime.up", "the whole system on this machine: store, ingest, a worker, the dispatcher, the api"),
     "ingest": ("ingest.app", "take SMS from aggregators"),
-    "process": ("processor.app", "decide SMS"),
-    "dispatch": ("dispatch.app", "send replies to the operator"),
-    "api": ("api.app", "answer status look-ups"),
+    "process": ("processor.app", "decide SMS, and have employees confirmed"),
+    "dispatch": ("dispatch.app", "send replies to the operator, and the feed to the Ministry"),
+    "api": ("api.app", "answer citizens, police, officers and organisations"),
     "send": ("ingest.send", "one SMS through the running ingest, and its reply"),
     "explain": ("processor.explain", "how a text reads, changing nothing"),
     "day": ("bench.day", "a synthetic national day, as NDJSON"),

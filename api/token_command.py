@@ -21,7 +21,7 @@ SCOPES: Final = {
     "mygov": "status",
     "police": "checks",
     "officer": "permits.cancel permits.extend",
-    "staff": "monitor explain",
+    "staff": "monitor",
     "regime": "regime",
     "organisation": "organisation",
     "citizen": "me",
@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _minutes(text: str) -> int:
-    minutes = int(text)
+    minutes = int(text) if text.isdecimal() else 0
     if not 1 <= minutes <= MAX_MINUTES:
         raise argparse.ArgumentTypeError(f"must be 1 to {MAX_MINUTES}")
     return minutes

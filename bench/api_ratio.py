@@ -25,6 +25,7 @@ import msgspec
 import uvloop
 
 from bench import api_house
+from bench.arguments import positive, positive_number
 from bench.line import Line, connected, hang_up, request_bytes
 
 CONNECTIONS: Final = 32
@@ -60,8 +61,8 @@ class Speed(msgspec.Struct, frozen=True):
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """How long."""
-    parser.add_argument("--seconds", type=float, default=1.5, help="of one server in one round (default 1.5)")
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--seconds", type=positive_number, default=1.5, help="of one server in one round (default 1.5)")
+    parser.add_argument("--rounds", type=positive, default=ROUNDS, help="paired rounds (default %(default)s)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 

@@ -11,6 +11,8 @@ from typing import Final, Literal, get_args
 
 import msgspec
 
+from bench.arguments import positive
+
 Format = Literal["csv", "xlsx", "json", "ndjson"]
 DAYS: Final = 30
 
@@ -93,15 +95,22 @@ def _fin(number: int) -> str:
 
 def main() -> None:
     """Write the file that the arguments ask for."""
-    parser = argparse.ArgumentParser(description="Write a sheet of synthetic employees.")
-    parser.add_argument("--rows", type=int, required=True)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--format", choices=get_args(Format), default="csv")
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.employees", description="Write a sheet of synthetic employees."
+    )
+    parser.add_argument("--rows", type=positive, required=True, metavar="N", help="employees to write")
+    parser.add_argument("--seed", type=int, default=1, help="the same seed gives the same employees (default 1)")
+    parser.add_argument("--format", choices=get_args(Format), help="default: by the file's name, else csv")
     parser.add_argument("--start", type=date.fromisoformat, default=datetime.now(UTC).date(), help="default: today")
     parser.add_argument("-o", dest="file", metavar="FILE", type=Path, required=True)
     arguments = parser.parse_args()
     rows = employees(arguments.rows, seed=arguments.seed, start=arguments.start)
-    arguments.file.write_bytes(sheet(rows, arguments.format))
+    named = arguments.file.suffix[1:]
+    form = arguments.format or (named if named in get_args(Format) else "csv")
+    try:
+        arguments.file.write_bytes(sheet(rows, form))
+    except OSError as error:
+        raise SystemExit(f"{arguments.file}: {error.strerror}") from None
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from typing import Any, Final
 import redis
 
 from bench import api_house
+from bench.arguments import positive
 from lua.keys import PartitionKeys, partition_keys
 from permits import codes
 from permits.calendar import DAY_MS, rfc3339
@@ -44,8 +45,8 @@ TIN: Final = "1234567890"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """How many."""
-    parser.add_argument("--permits", type=int, default=NATIONAL, help=f"how many stand (default {NATIONAL})")
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help="extensions before the last act (default 9)")
+    parser.add_argument("--permits", type=positive, default=NATIONAL, help=f"how many stand (default {NATIONAL})")
+    parser.add_argument("--rounds", type=positive, default=ROUNDS, help="extensions before the last act (default 9)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 

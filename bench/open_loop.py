@@ -24,6 +24,7 @@ import uvloop
 
 from bench import api_house
 from bench.api_house import ApiHouse
+from bench.arguments import positive, positive_number
 from bench.line import Line, connected, hang_up, request_bytes
 from permits import sms
 
@@ -110,11 +111,13 @@ async def ask_openly(
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Rate, time, and whom to ask what."""
-    parser.add_argument("--rate", type=float, default=1000.0, help="questions a second (default 1000)")
-    parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--connections", type=int, default=CONNECTIONS)
+    parser.add_argument("--rate", type=positive_number, default=1000.0, help="questions a second (default 1000)")
+    parser.add_argument("--seconds", type=positive_number, default=60.0, help="how long (default 60)")
+    parser.add_argument(
+        "--connections", type=positive, default=CONNECTIONS, help="lines to the api (default %(default)s)"
+    )
     parser.add_argument("--url", default="http://127.0.0.1:8104", help="the api (default %(default)s)")
-    parser.add_argument("--path", default="/v1/status")
+    parser.add_argument("--path", default="/v1/status", help="what is asked (default %(default)s)")
     parser.add_argument("--token", help="what the questions carry")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--documents", type=Path, metavar="FILE", help="documents to ask about, one a line")
@@ -150,9 +153,12 @@ def _answers(arguments: argparse.Namespace, url: str, token: str, bodies: Sequen
 
 def _bodies(arguments: argparse.Namespace) -> list[bytes]:
     if arguments.body_file:
-        return [arguments.body_file.read_bytes()]
+        return [_read(arguments.body_file).encode()]
     if arguments.documents:
-        return [_about(line) for line in arguments.documents.read_text().split()]
+        documents = _read(arguments.documents).split()
+        if not documents:
+            raise SystemExit(f"open_loop: {arguments.documents}: names no document")
+        return [_about(document) for document in documents]
     raise SystemExit("open_loop: --documents, --body-file or --with-pipeline is needed")
 
 
@@ -184,6 +190,13 @@ def _mixed(trace: Path) -> list[bytes]:
     documents = [*known, *(f"AZE{draw.randrange(10**8):08}" for _ in known)]
     draw.shuffle(documents)
     return [_about(document) for document in documents]
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SystemExit(f"open_loop: {path}: {error}") from None
 
 
 def _about(document: str) -> bytes:

@@ -59,7 +59,7 @@ KEY_TABLE: Final = (
     KeySpec("ends:{p}", "zset", "api, process, dispatch", "dispatch", "none: with its `held`", "holders"),
     KeySpec("organisations:{p}", "hash", "api", "api", "none: a field each", "organisations"),
     KeySpec("org:{p}:<tin>", "zset", "dispatch", "api", "none: with its `held`", "permits of an organisation"),
-    KeySpec("person:{p}:<fin>", "zset", "dispatch", "api", "none: with its `held`", "employees"),
+    KeySpec("person:{p}:<person>", "zset", "dispatch", "api", "none: with its `held`", "employees"),
     KeySpec("applications:{p}", "stream", "api, process", "process", "entries go when judged", "unconfirmed"),
     KeySpec("outbox:{p}", "stream", "api, process", "dispatch", "entries go when taken", "untransmitted"),
     KeySpec("feed:{p}", "hash", "api, process, dispatch", "dispatch", "none: a few counters", "nothing"),

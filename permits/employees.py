@@ -140,7 +140,7 @@ def _shown(status: Stored, from_ms: int, until_ms: int, now_ms: int) -> Status:
 
 
 def with_act(acts: tuple[Act, ...], act: Act) -> tuple[Act, ...]:
-    """The history with one act more, within its room: the first act always stays. The trace stands in the audit alone."""
+    """The history with one act more, within its room: the first stays; traces stand in the audit alone."""
     grown = (*acts, msgspec.structs.replace(act, trace=""))
     return grown if len(grown) <= MOST_ACTS else (grown[0], *grown[-(MOST_ACTS - 1) :])
 

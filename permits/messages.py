@@ -98,10 +98,13 @@ class AuditBatch(msgspec.Struct, frozen=True):
     rows: list[AuditRow]
 
 
+DeadKind = Literal["inbound", "reply", "feed", "import", "application"]
+
+
 class DeadLetter(msgspec.Struct, frozen=True):
     """What could not be processed, with its reason, as it stood."""
 
-    kind: Literal["inbound", "reply", "feed", "import", "application"]
+    kind: DeadKind
     entry_id: str
     reason: str
     dead_ms: int

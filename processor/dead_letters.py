@@ -4,14 +4,14 @@ import argparse
 import sys
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import msgspec
 from redis.exceptions import RedisError
 
 from lua import keys as key_names
 from permits.calendar import rfc3339
-from permits.messages import DEAD_DECODER, DeadLetter
+from permits.messages import DEAD_DECODER, DeadKind, DeadLetter
 from runtime import embedded, lifecycle, settings
 from runtime.connection import Client, connect, shown
 from runtime.errors import StartupError
@@ -24,7 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """List all, or show one."""
     actions = parser.add_subparsers(dest="action", required=True)
     listed = actions.add_parser("list", help="a line each, oldest first in its partition")
-    listed.add_argument("--kind", choices=("inbound", "reply", "feed"), help="only these")
+    listed.add_argument("--kind", choices=get_args(DeadKind), help="only these")
     listed.add_argument("--json", action="store_true", help="print JSON, an object a line, without the raw content")
     shown = actions.add_parser("show", help="one whole, its raw content included")
     shown.add_argument("name", metavar="NAME", help="as `list` prints it: TAG/ID")
@@ -92,7 +92,7 @@ def _print_line(name: str, letter: DeadLetter, *, as_json: bool) -> None:
         facts = {"name": name, "kind": letter.kind, "dead_at": rfc3339(letter.dead_ms), "reason": letter.reason}
         print(msgspec.json.encode(facts).decode())
     else:
-        print(f"{name}  {rfc3339(letter.dead_ms)}  {letter.kind:<7}  {letter.reason}")
+        print(f"{name}  {rfc3339(letter.dead_ms)}  {letter.kind:<11}  {letter.reason}")
 
 
 async def _show(client: Client, name: str, *, as_json: bool) -> int:

@@ -66,8 +66,8 @@ async def test_all_partitions_are_listed_a_line_each(redis: Client, capsys: pyte
     second = await bury(redis, 3, kind="reply", reason="lapsed")
     assert await dead("list") == 0
     assert capsys.readouterr().out.splitlines() == [
-        f"{first}  2026-01-01T08:00:00.000Z  inbound  no field m",
-        f"{second}  2026-01-01T08:00:00.000Z  reply    lapsed",
+        f"{first}  2026-01-01T08:00:00.000Z  inbound      no field m",
+        f"{second}  2026-01-01T08:00:00.000Z  reply        lapsed",
     ]
     assert await dead("list", "--kind", "reply", "--json") == 0
     assert json.loads(capsys.readouterr().out) == {

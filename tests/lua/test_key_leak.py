@@ -9,7 +9,7 @@ from tests.lua.batches import DECIDED_MS, Ask, Partition
 
 UNTIMED = ("none", "trimmed", "entries go")
 """How the table says that a key has no expiry: one of a fixed number, or a stream that is cut."""
-WRITTEN_ELSEWHERE = {"layout", "org:{p}:<tin>", "person:{p}:<fin>", "epochs_fed"}
+WRITTEN_ELSEWHERE = {"layout", "org:{p}:<tin>", "person:{p}:<person>", "epochs_fed"}
 """The first start writes the layout, and the dispatcher the indexes and its place in the epochs, by plain commands."""
 
 
@@ -22,7 +22,7 @@ def pattern(spec: KeySpec) -> re.Pattern[str]:
         "<role>": "(decide|dispatch)",
         "<field>": "[0-9a-f]{8}",
         "<tin>": r"\d{10}",
-        "<fin>": "[0-9a-f]{16}",
+        "<person>": "[0-9a-f]{16}",
         "<id>": "[0-9a-f]{32}",
     }.items():
         name = name.replace(variable, shape)

@@ -37,7 +37,7 @@ def printed_claims(data: Path, token: str) -> dict[str, Any]:
         ("mygov", "status"),
         ("police", "checks"),
         ("officer", "permits.cancel permits.extend"),
-        ("staff", "monitor explain"),
+        ("staff", "monitor"),
         ("regime", "regime"),
         ("citizen", "me"),
     ],
