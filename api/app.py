@@ -43,14 +43,15 @@ from permits import policy as policies
 from permits.partition import Route
 from permits.policy import Policy, PolicyError
 from runtime import durability, embedded, keyring, layout, lifecycle
-from runtime.connection import STORE_ERRORS, Wire, connect
+from runtime.connection import Wire, connect
 from runtime.doors import Readiness, new_app, opened
+from runtime.epochs import UNREAD, Epochs
 from runtime.errors import StartupError
 from runtime.problems import problems
 from runtime.settings import Settings, load
 from runtime.telemetry import start_logging
 
-PING_S: Final = 1.0
+READY_S: Final = 1.0
 
 
 class DoorModule(Protocol):
@@ -65,7 +66,7 @@ def registry(parts: Parts, monitor: MonitorDoor) -> list[Operation]:
     """Every operation of the api, on ready-made parts."""
     wires, route, now_ms, epochs = parts.wires, parts.route, parts.now_ms, parts.epochs.known
     organisations = Organisations(wires, partitions=parts.partitions, route=route, now_ms=now_ms)
-    imports = Imports(organisations, wires, route=route, keyring=parts.keyring, now_ms=now_ms)
+    imports = Imports(organisations, wires, route=route, keyring=parts.keyring, epochs=epochs, now_ms=now_ms)
     naming = Naming(wires, partitions=parts.partitions, policy=parts.policy, now_ms=now_ms)
     holders = Holders(
         wires, partitions=parts.partitions, route=route, policy=parts.policy, epochs=epochs, now_ms=now_ms
@@ -112,14 +113,14 @@ def build_app(operations: Sequence[Operation], *, verify: Verify, readiness: Rea
     return app
 
 
-def readiness_of(wires: Wires, durability_level: str) -> Readiness:
-    """What `/readyz` tells: ready as long as the store answers."""
+def readiness_of(epochs: Epochs, durability_level: str) -> Readiness:
+    """What `/readyz` tells: ready as long as the store answers, and every act on all permits can be read."""
 
     async def readiness() -> dict[str, Any]:
         try:
-            async with asyncio.timeout(PING_S):
-                await wires.read(("PING",))
-        except (RedisError, *STORE_ERRORS):
+            async with asyncio.timeout(READY_S):
+                await epochs.refresh()
+        except UNREAD:
             ready = False
         else:
             ready = True
@@ -158,8 +159,11 @@ async def _serve(stop: asyncio.Event) -> int:
             now_ms=_wall_ms,
         )
         monitor = MonitorDoor(wire=Wire(url), partitions=partitions, now_ms=_wall_ms)
-        app = build_app(registry(parts, monitor), verify=verify, readiness=readiness_of(wires, settings.durability))
+        app = build_app(
+            registry(parts, monitor), verify=verify, readiness=readiness_of(parts.epochs, settings.durability)
+        )
         monitor.attach(app)
+        await parts.epochs.begin()
         following = asyncio.create_task(parts.epochs.follow())
         try:
             async with opened(app, settings, settings.api_port, "api") as port:

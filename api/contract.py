@@ -21,7 +21,8 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     request: web.Request
     caller: Caller
     body: Any
-    """Of the operation's `body` type; raw bytes where the media type is not JSON; None without a body."""
+    """Of the operation's `body` type; raw bytes where the media type is not JSON, and of a JSON array where
+    the operation takes other media too; None without a body."""
     query: Any
     """Of the operation's `query` type, or None."""
     trace: str
@@ -68,7 +69,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     body: Any = None
     """Type of a JSON body; None: no body is read."""
     other_media: tuple[str, ...] = ()
-    """Media types beside JSON; the handler gets their raw bytes."""
+    """Media types beside JSON; the handler gets their raw bytes, and those of a JSON array."""
     max_body_bytes: int = 4096
     query: type[msgspec.Struct] | None = None
     answers: Mapping[int, Any]

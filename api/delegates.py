@@ -153,7 +153,7 @@ class DelegatesDoor:
         flaws: list[Flaw] = []
         if fin is None:
             flaws.append(Flaw("fin", "a FIN has seven letters and digits, without I and O"))
-        if not name.isprintable() or not any(letter.isalpha() for letter in name):
+        if not asked.name.isprintable() or not any(letter.isalpha() for letter in name):
             flaws.append(Flaw("name", "has no letter, or one that is no text"))
         if until_ms is None or not now_ms < until_ms <= now_ms + MOST_DELEGATION_DAYS * DAY_MS:
             flaws.append(Flaw("until", f"must be a date or time within {MOST_DELEGATION_DAYS} days from now"))

@@ -4,6 +4,7 @@ Whatever an `Operation` says is prepared once, at the start. In order: who calls
 Whatever a schema can say is a 400; a 422 is a handler's own.
 """
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import count
@@ -28,8 +29,14 @@ NO_STORE: Final = "no-store"
 """Every answer may speak about a person."""
 UNROUTED: Final = "none"
 """How answers outside all routes are counted."""
+SMALL_BYTES: Final = 1 << 20
+"""Larger bodies are read a few at a time: an unfinished one is held as far as it has come."""
+LARGE_AT_ONCE: Final = 4
+LARGE_PATIENCE_S: Final = 60.0
+"""From the turn of a large body to its end."""
 
 _IDEMPOTENCY_KEY: Final = re.compile(IDEMPOTENCY_KEY_PATTERN)
+_ARRAY: Final = re.compile(rb"[ \t\r\n]*\[")
 _ENTITY_TAG: Final = re.compile(r'(W/)?"([\x21\x23-\x7e]*)"')
 _PROCESS: Final = f"{getrandbits(64) | 1:016x}"
 """With a number behind it, an id of its own for each request: cheaper than a random one, and as unlikely elsewhere."""
@@ -90,6 +97,7 @@ class _Door:
         self._query_names = frozenset(
             field.encode_name for field in (msgspec.structs.fields(operation.query) if operation.query else ())
         )
+        self._large = asyncio.Semaphore(LARGE_AT_ONCE)
         self._counts: dict[int, Callable[[], None]] = {}
         self._head = head_of(operation.answer_media)
 
@@ -163,9 +171,12 @@ class _Door:
             media = media.partition(";")[0].strip().lower()
             if media not in self._media:
                 raise ProblemError(415, "Unsupported media type", f"send {' or '.join(sorted(self._media))}")
-        data = await _read(request, self._operation.max_body_bytes)
+        most = self._operation.max_body_bytes
+        data = await (_read(request, most) if most <= SMALL_BYTES else self._read_large(request, most))
         if media != JSON or self._decode is None:
             return data
+        if self._operation.other_media and _ARRAY.match(data):
+            return data  # many rows: decoded here they could cost a hundred times their size
         try:
             return self._decode(data)
         except msgspec.ValidationError as error:
@@ -173,6 +184,14 @@ class _Door:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             detail = "the body is not JSON"
         raise ProblemError(400, "Bad request", detail)
+
+    async def _read_large(self, request: web.Request, most: int) -> bytes:
+        async with self._large:
+            try:
+                async with asyncio.timeout(LARGE_PATIENCE_S):
+                    return await _read(request, most)
+            except TimeoutError:
+                raise ProblemError(408, "Request Timeout", "the body did not end in time") from None
 
     def _count(self, status: int) -> None:
         count = self._counts.get(status)

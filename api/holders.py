@@ -7,8 +7,8 @@ a person's employee permits, by `person:{p}:<fin>`, in one more.
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from api.standing import Standing, employed, employees, standing
 from api.link import packed
+from api.standing import Standing, employed, employees, standing
 from api.wires import Wires
 from lua.keys import PartitionKeys
 from permits import codes
@@ -44,7 +44,7 @@ class Holders:
         self._wires = wires
         self._partitions = partitions
         self._policy = policy
-        self._days = policy.keep_days + 1
+        self._days = policy.keep_days + 2
         self._epochs = epochs
         """Grows as epochs are proclaimed."""
         self._now_ms = now_ms
@@ -76,7 +76,9 @@ class Holders:
     async def of_citizen(self, owners: Sequence[Owner], person: Owner | None) -> list[Standing]:
         """All decisions and permits of some documents, and of the person as an employee; each once, newest first."""
         now_ms = self._now_ms()
-        looks: list[_Look] = [look for partition, key in owners for look in self._looks(partition, key, local_day(now_ms))]
+        looks: list[_Look] = [
+            look for partition, key in owners for look in self._looks(partition, key, local_day(now_ms))
+        ]
         if person is not None:
             names = self._partitions[person[0]]
             looks.append(("ZRANGE", names.person(person[1]), 0, MOST_EMPLOYMENTS - 1, "REV"))
@@ -135,12 +137,15 @@ class Holders:
         return looks
 
     def _day_keys(self, partition: int, today: int) -> tuple[str, ...]:
-        """From today to as far back as records are kept; made once a day, since dates cost more than the question."""
+        """From tomorrow, which a processor's clock may have reached, to as far back as records are kept.
+
+        Made once a day, since dates cost more than the question.
+        """
         if today != self._today:
             self._today, self._names = today, {}
         names = self._names.get(partition)
         if names is None:
             keys = self._partitions[partition]
-            days = range(today, today - self._days, -1)
+            days = range(today + 1, today + 1 - self._days, -1)
             names = self._names[partition] = tuple(keys.day(day_name(day)) for day in days)
         return names

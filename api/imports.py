@@ -4,6 +4,8 @@ Writes `import:{q}:<id>` and, once all of it is stored, `imports:{q}`. Reads `im
 """
 
 import asyncio
+import socket
+import struct
 from collections.abc import Callable, Sequence
 from typing import Annotated, Final, Literal, get_args
 
@@ -22,6 +24,7 @@ from api.wires import Wires
 from lua import library
 from lua.calls import Command
 from permits.calendar import rfc3339
+from permits.employees import Epoch
 from permits.imports import (
     CHUNK_ROWS,
     KEPT_S,
@@ -40,7 +43,6 @@ from permits.partition import Route
 from runtime.keyring import Keyring
 from runtime.problems import ProblemError
 
-MAX_BODY_BYTES: Final = 32 << 20
 MOST_WAITING: Final = 20
 """Imports of one partition that wait or are under way, 20 MB each at most."""
 CHUNKS_A_WRITE: Final = 2
@@ -89,12 +91,20 @@ class Imports:
     """The operations on imports, and the way in, which is the organisation's own operation on its permits."""
 
     def __init__(
-        self, organisations: Organisations, wires: Wires, *, route: Route, keyring: Keyring, now_ms: Callable[[], int]
+        self,
+        organisations: Organisations,
+        wires: Wires,
+        *,
+        route: Route,
+        keyring: Keyring,
+        epochs: Sequence[Epoch],
+        now_ms: Callable[[], int],
     ) -> None:
         self._organisations = organisations
         self._wires = wires
         self._route = route
         self._keyring = keyring
+        self._epochs = epochs
         self._now_ms = now_ms
         self._sheets = SheetReader()
 
@@ -131,7 +141,7 @@ class Imports:
         """
         tin = organisation.tin
         name = import_id(tin, f"{call.caller.subject}\0{call.idempotency_key}")
-        body = call.body if isinstance(call.body, bytes) else ENCODER.encode(call.body)
+        body: bytes = call.body
         digest = (await asyncio.to_thread(self._route.of_request, body)).encode()
         if not await self._is_enlisted(tin, name, digest):
             chunks = await self._sheets.read(call.request.content_type, body)
@@ -142,6 +152,7 @@ class Imports:
                 chunks=len(chunks),
                 actor=actor(call, authority),
                 requested_ms=self._now_ms(),
+                epochs=len(self._epochs),
             )
             try:
                 await self._store(tin, name, digest, head, chunks)
@@ -253,10 +264,22 @@ class Imports:
         response = web.StreamResponse(headers=headers)
         await response.prepare(call.request)
         await response.write(b"line,result,permit,errors\r\n")
-        for at in range(-(-shown.rows // CHUNK_ROWS)):
-            await response.write("".join(map(_csv_line, await self._lines(tin, name, at))).encode())
+        try:
+            for at in range(-(-shown.rows // CHUNK_ROWS)):
+                await response.write("".join(map(_csv_line, await self._lines(tin, name, at))).encode())
+        except Exception:
+            _break_off(call.request)
+            raise
         await response.write_eof()
         return response
+
+
+def _break_off(request: web.Request) -> None:
+    """End an answer that has begun and cannot be completed: over HTTP/1.0 nothing but a reset tells."""
+    transport = request.transport
+    if transport is not None:
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        transport.abort()
 
 
 def _csv_line(line: ReportLine) -> str:

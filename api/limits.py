@@ -35,6 +35,8 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     client_burst: float = 4_000.0
     client_misses: int = 1_000
     """Different unknown documents an hour, of a client that does not say for whom it asks."""
+    client_subject_misses: int = 20_000
+    """Unknown documents an hour that a client may ask for, over all persons, before an alarm: it closes nothing."""
     subject_documents: int = 10
     """Different documents an hour, known or not, that are asked for one person."""
     subject_questions: int = 60
@@ -79,14 +81,22 @@ class Limits:
         if wait_s is None and not (found and subject is None):
             misses = seen.add(owner, found=found)
             if misses == most // 2 + 1:
-                GUESSING.labels(client).inc()
-                _log.warning("somebody may be guessing documents", client=client, by_person=subject is not None)
+                _alarm(client, by_person=subject is not None)
+            if misses is not None and subject is not None:  # persons can be made up, too: their misses add up
+                asking = _lately(self._clients, client, MOST_CLIENTS, _Client)
+                if asking.miss(now_s) == self._bounds.client_subject_misses + 1:
+                    _alarm(client, by_person=False)
         return wait_s
 
     def _hashed(self, client: str, subject: str) -> bytes:
         hashed = self._hash.copy()
         hashed.update(f"{len(client)}:{client}{subject}".encode())
         return hashed.digest()
+
+
+def _alarm(client: str, *, by_person: bool) -> None:
+    GUESSING.labels(client).inc()
+    _log.warning("somebody may be guessing documents", client=client, by_person=by_person)
 
 
 class _Seen:
@@ -118,11 +128,13 @@ class _Seen:
 class _Client:
     """A bucket of questions that fills by itself, and the documents that were not found."""
 
-    __slots__ = ("_at_s", "_left", "misses")
+    __slots__ = ("_at_s", "_left", "_missed", "_missing_since_s", "misses")
 
     def __init__(self) -> None:
         self._left = 0.0
         self._at_s = -inf
+        self._missed = 0
+        self._missing_since_s = -inf
         self.misses = _Seen()
 
     def spend(self, now_s: float, rate: float, burst: float) -> float | None:
@@ -133,6 +145,13 @@ class _Client:
             return (1 - self._left) / rate
         self._left -= 1
         return None
+
+    def miss(self, now_s: float) -> int:
+        """Counts a person's new unknown document: how many of all persons there are, in the hour from the first on."""
+        if now_s - self._missing_since_s >= HOUR_S:
+            self._missed, self._missing_since_s = 0, now_s
+        self._missed += 1
+        return self._missed
 
 
 class _Subject:

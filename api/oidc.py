@@ -4,7 +4,6 @@ Reads `/.well-known/openid-configuration` of the issuer and the key set that it 
 """
 
 import asyncio
-import ipaddress
 import re
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -14,10 +13,11 @@ from urllib.parse import urlsplit
 import aiohttp
 import msgspec
 
-from api.auth import SealMethod
+from api.auth import Caller, SealMethod
 from api.public_keys import ALGORITHMS, KeySet, PublicKey, public_key
-from api.tokens import Proof, Token, person, prove
+from api.tokens import Claims, Proof, Token, person, prove
 from runtime.errors import StartupError
+from runtime.outside import is_trustworthy
 from runtime.settings import Settings
 from runtime.telemetry import Log
 
@@ -31,6 +31,8 @@ AT_ONCE_MS: Final = 5000
 """An unknown key id fetches the keys, at most this often: anybody can make one up."""
 KEPT_S: Final = 24 * 3600
 """How long the last keys count while the issuer is away."""
+SCOPES: Final = frozenset(("me", "organisation"))
+"""What a person's log-in can allow; every other scope is a service's, whatever else the issuer grants."""
 _ACR: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
 """Fits a quoted string of WWW-Authenticate, one of several with spaces between."""
 _log: Final = Log("api")
@@ -49,7 +51,7 @@ class OidcIssuer:
     """Proves tokens of one issuer by the keys that it publishes."""
 
     def __init__(self, settings: Settings, session: aiohttp.ClientSession, now_ms: Callable[[], int]) -> None:
-        if not _trustworthy(settings.oidc_issuer):
+        if not is_trustworthy(settings.oidc_issuer):
             raise StartupError("ICAZE_OIDC_ISSUER: an https:// address (http:// on loopback only)")
         self._issuer = settings.oidc_issuer
         self._algorithms = _algorithms(settings.oidc_algorithms)
@@ -75,8 +77,12 @@ class OidcIssuer:
             algorithms=self._algorithms,
             audience=self._audience,
             leeway_s=self._leeway_s,
-            caller_of=lambda claims: person(claims, self._methods),
+            caller_of=self._caller,
         )
+
+    def _caller(self, claims: Claims) -> Caller:
+        caller = person(claims, self._methods)
+        return msgspec.structs.replace(caller, scopes=caller.scopes & SCOPES)
 
     async def keep_fresh(self) -> None:
         """Refreshes the keys until it is cancelled; the first time at once."""
@@ -90,12 +96,13 @@ class OidcIssuer:
             return await self._refresh()
 
     async def _refresh(self) -> bool:
-        self._tried_ms = self._now_ms()
         try:
             keys = await self._fetched()
         except (aiohttp.ClientError, OSError, ValueError, RecursionError) as error:
             _log.warning("keys of the oidc issuer not refreshed", cause=f"{type(error).__name__}: {error}")
             return False
+        finally:
+            self._tried_ms = self._now_ms()  # its end counts: those who waited for a slow issuer do not ask again
         until_s = self._now_ms() / 1000 + KEPT_S
         if keys == self._keys.keys:
             self._keys.until_s = until_s
@@ -108,7 +115,7 @@ class OidcIssuer:
         found = msgspec.json.decode(await self._body(self._issuer.rstrip("/") + DISCOVERY), type=_Discovery)
         if found.issuer != self._issuer:
             raise ValueError("the discovery document is another issuer's")
-        if not _trustworthy(found.jwks_uri) or urlsplit(found.jwks_uri).scheme != urlsplit(self._issuer).scheme:
+        if not is_trustworthy(found.jwks_uri) or urlsplit(found.jwks_uri).scheme != urlsplit(self._issuer).scheme:
             raise ValueError("the key set is not served as the issuer is")
         listed = msgspec.json.decode(await self._body(found.jwks_uri), type=_KeyList)
         keys = tuple(key for jwk in listed.keys if (key := _usable(jwk)))
@@ -151,17 +158,6 @@ def _usable(jwk: object) -> PublicKey | None:
         return public_key(jwk)
     except ValueError:
         return None  # RFC 7517, section 5: keys that one cannot use are ignored
-
-
-def _trustworthy(url: str) -> bool:
-    """Whether what stands at the address can be believed: https, or http on this machine."""
-    try:
-        parts = urlsplit(url)
-        if parts.scheme == "http":
-            return parts.hostname == "localhost" or ipaddress.ip_address(parts.hostname or "").is_loopback
-    except ValueError:
-        return False
-    return parts.scheme == "https" and bool(parts.hostname)
 
 
 def _algorithms(listed: str) -> frozenset[str]:

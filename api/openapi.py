@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from api.contract import JSON, PATH_VARIABLES, Operation
-from api.door import IDEMPOTENCY_KEY, IDEMPOTENCY_KEY_PATTERN, REQUEST_ID
+from api.door import IDEMPOTENCY_KEY, IDEMPOTENCY_KEY_PATTERN, REQUEST_ID, SMALL_BYTES
 from runtime.problems import MEDIA_TYPE, Problem
 
 Json = dict[str, Any]
@@ -29,6 +29,7 @@ _PROBLEMS: Final = {
     401: "No token, or one that does not count; or a stronger log-in is needed",
     403: "The token does not allow this",
     404: "Not there, or not the caller's",
+    408: "The body did not end in time",
     409: "Not in its present state",
     412: "Changed since the version that If-Match names",
     413: "The body is too large",
@@ -90,7 +91,7 @@ def problems_of(operation: Operation) -> list[int]:
     if "{" in operation.path:
         statuses.add(404)
     if operation.body is not None or operation.other_media:
-        statuses |= {413, 415}
+        statuses |= {413, 415} if operation.max_body_bytes <= SMALL_BYTES else {408, 413, 415}
     if operation.if_match:
         statuses |= {412, 428}
     return sorted(statuses)

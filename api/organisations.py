@@ -76,14 +76,20 @@ class OrganisationsDoor:
             )
         need_seal(caller)
         name = " ".join(asked.name.split())
-        if not name.isprintable() or not any(letter.isalpha() for letter in name):
-            raise ProblemError(422, "Not acceptable", errors=[Flaw("name", "has no letter, or one that is no text")])
+        activity = None if asked.activity is UNSET else asked.activity
+        flaws: list[Flaw] = []
+        if not asked.name.isprintable() or not any(letter.isalpha() for letter in name):
+            flaws.append(Flaw("name", "has no letter, or one that is no text"))
+        if activity is not None and not activity.isprintable():
+            flaws.append(Flaw("activity", "has a character that cannot be printed"))
+        if flaws:
+            raise ProblemError(422, "Not acceptable", errors=flaws)
         organisation = Organisation(
             tin=asked.tin,
             name=name,
             registered_ms=self._now_ms(),
             seal=self._organisations.person(caller.fin),
-            activity=None if asked.activity is UNSET else asked.activity,
+            activity=activity,
         )
         new = await self._organisations.change(
             organisation, version=0, deed="register", actor=actor(call, Authority(""))

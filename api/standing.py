@@ -22,6 +22,8 @@ from permits.policy import Policy, Purpose
 
 _RECORD: Final = msgspec.json.Decoder(EmployeePermit | AmendedPermit)
 _REGISTRY_DEEDS: Final = ("confirm", "refuse")
+_SETTLING_DEEDS: Final = (*_REGISTRY_DEEDS, "edit")
+"""From the newest of them on a permit says what it says."""
 
 ShownStatus = Literal["submitted", "confirmed", "refused", "transmitted", "active", "expired", "cancelled"]
 
@@ -48,7 +50,7 @@ class Standing(msgspec.Struct, frozen=True, gc=False):
 
     permit: Permit
     at_ms: int
-    """When it was decided; where that is not known, from when it holds."""
+    """When it was decided, or edited since; where no such act is kept, when the last one was."""
     owner: bytes
     zones: tuple[str, ...] = ()
     """Where it holds, each text saying the same; none: everywhere."""
@@ -112,7 +114,8 @@ def employed(record: EmployeePermit, epochs: Sequence[Epoch], now_ms: int) -> St
         employer=record.employer,
         decided_at=None if decided_ms is None else rfc3339(decided_ms),
     )
-    at_ms = now.from_ms if decided_ms is None else decided_ms
+    settled_ms = (act.at_ms for act in reversed(record.acts) if act.deed in _SETTLING_DEEDS)
+    at_ms = next(settled_ms, record.acts[-1].at_ms)
     return Standing(permit, at_ms, bytes.fromhex(record.owner), () if record.zone is None else (record.zone,))
 
 

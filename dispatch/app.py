@@ -82,6 +82,7 @@ async def serve(stop: asyncio.Event) -> int:
         dispatcher = Dispatcher(client, url, operator=operator, partitions=partitions, settings=current)
         wire, epochs_wire = SharedWire(Wire(url)), Wire(url)
         epochs = Epochs(epochs_wire.execute_command)
+        await epochs.begin()
         outbox = Outbox(
             wire,
             leases=lambda: dispatcher.leases,
@@ -89,7 +90,7 @@ async def serve(stop: asyncio.Event) -> int:
             route=route,
             partitions=partitions,
             keyring=personal,
-            epochs=epochs.known,
+            epochs=epochs,
         )
 
         async def readiness() -> dict[str, Any]:

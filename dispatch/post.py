@@ -4,16 +4,14 @@ The answer of a 200 is `{"results": [{"id", "status": "accepted"|"retry"|"refuse
 it does not name counts as `retry`. Every kind of failure becomes an outcome.
 """
 
-import time
 from collections.abc import Mapping
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from typing import Any, Final, Literal
 
 import aiohttp
 import msgspec
 
 from dispatch.operators.port import Outcome
+from runtime.outside import wished_pause_s
 
 LONGEST_PAUSE_S: Final = 60.0
 ERROR_PAUSE_S: Final = 0.5
@@ -120,16 +118,5 @@ def _failure(status: int, retry_after: str | None) -> Outcome:
 
 
 def _pause(retry_after: str | None) -> float:
-    """Seconds of a Retry-After, which is a number or an HTTP date (RFC 9110, 10.2.3)."""
-    if retry_after is None:
-        return ERROR_PAUSE_S
-    try:
-        seconds = float(retry_after) if retry_after.isdecimal() else _seconds_until(retry_after)
-    except (ValueError, OverflowError):
-        return ERROR_PAUSE_S
-    return min(max(seconds, 0.0), LONGEST_PAUSE_S)
-
-
-def _seconds_until(http_date: str) -> float:
-    moment = parsedate_to_datetime(http_date)
-    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp() - time.time()
+    wished_s = wished_pause_s(retry_after, longest_s=LONGEST_PAUSE_S)
+    return ERROR_PAUSE_S if wished_s is None else wished_s

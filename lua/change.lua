@@ -6,14 +6,14 @@ local function version_of(record)
   return record and string.match(record, '^(%d+) ') or ''
 end
 
--- permits_v2_change: writes one record and what follows from it, or nothing.
+-- permits_v2_change: writes one record and what follows from it, or nothing; permits_v2_create: the same for new work.
 -- KEYS  1 hash of the record  2 ends  3 outbox  4 feed  5 applications  6 replies  7 acts  8 dead  9 senders
 -- ARGV  1 field of the record  2 version that must stand: '' none yet, '*' any  3 new record, '' to leave it
 --       4 most records of the hash, 0 for no limit, then any of these names, each with its value:
 --       member + ends: when the record must be looked at again, s, under which name
 --       act: JSON for the audit of acts | event: JSON for the outbox | feed: the same, numbered for the Ministry; its
 --       first brace is left out | application: JSON | reply: JSON | dead: JSON
---       done: outbox entry that this change settles | ack: 'taken' or 'refused', counted with it
+--       done: outbox entry that this change settles | ack: 'taken', 'refused' or 'off', counted with it
 --       applied: entry of applications that this change settles
 --       sender: field of a permit's sender | number + until_s: its sealed number, and its expiry, s; without them the
 --       number is taken away
@@ -136,8 +136,9 @@ local function enlist(keys, args)
   return new
 end
 
--- allow-oom where work under way is settled; a full store takes no new epoch or import.
+-- allow-oom where work under way is settled; a full store takes no new permit, epoch or import.
 redis.register_function{function_name = 'permits_v2_change', callback = change, flags = {'allow-oom'}}
+redis.register_function('permits_v2_create', change)
 redis.register_function{function_name = 'permits_v2_forget', callback = forget, flags = {'allow-oom'}}
 redis.register_function('permits_v2_proclaim', proclaim)
 redis.register_function('permits_v2_enlist', enlist)

@@ -90,8 +90,17 @@ def read(record: bytes) -> tuple[int, bytes]:
 
 
 def change_command(keys: PartitionKeys, change: Change) -> Command:
-    """The FCALL of one change."""
-    command: Command = ["FCALL", library.CHANGE, 9, change.hash, keys.ends, keys.outbox, keys.feed, keys.applications]
+    """The FCALL of one change, which a full store carries out."""
+    return _command(library.CHANGE, keys, change)
+
+
+def create_command(keys: PartitionKeys, change: Change) -> Command:
+    """The FCALL of one change that begins something: a full store refuses it."""
+    return _command(library.CREATE, keys, change)
+
+
+def _command(function: str, keys: PartitionKeys, change: Change) -> Command:
+    command: Command = ["FCALL", function, 9, change.hash, keys.ends, keys.outbox, keys.feed, keys.applications]
     command += [keys.replies, keys.acts, keys.dead, change.senders or keys.senders("none"), change.field]
     expected = change.expected
     command += ["*" if expected == ANY_VERSION else expected or "", change.record, change.most]

@@ -65,7 +65,7 @@ def read_row(row: Row, *, accepts: Callable[[str], bool], now_ms: int, digest: s
         draft=row.draft,
         digest=digest,
     )
-    return flaws(request, now_ms=now_ms) or request
+    return flaws(from_ms, until_ms, now_ms=now_ms) or request
 
 
 def moment_ms(text: str, *, ends: bool = False) -> int | None:

@@ -176,17 +176,17 @@ class Request(msgspec.Struct, frozen=True):
     """Of the request's idempotency key; empty: it has none."""
 
 
-def flaws(request: Request, *, now_ms: int) -> list[Flaw]:
-    """What is wrong with a request, beyond its form: nothing, where the list is empty."""
+def flaws(from_ms: int, until_ms: int, *, now_ms: int) -> list[Flaw]:
+    """What is wrong with the times of a request: nothing, where the list is empty."""
     found: list[Flaw] = []
-    if request.from_ms < 0:
+    if from_ms < 0:
         found.append(Flaw("valid_from", "is before 1970"))
-    if request.until_ms <= request.from_ms:
+    if until_ms <= from_ms:
         found.append(Flaw("valid_until", "must be after valid_from"))
-    elif request.until_ms <= now_ms:
+    elif until_ms <= now_ms:
         found.append(Flaw("valid_until", "has passed"))
-    elif request.until_ms - max(request.from_ms, now_ms) > MOST_DAYS * DAY_MS:
+    elif until_ms - max(from_ms, now_ms) > MOST_DAYS * DAY_MS:
         found.append(Flaw("valid_until", f"must be within {MOST_DAYS} days of the beginning"))
-    elif request.from_ms - now_ms > MOST_DAYS * DAY_MS:
+    elif from_ms - now_ms > MOST_DAYS * DAY_MS:
         found.append(Flaw("valid_from", f"must be within {MOST_DAYS} days from now"))
     return found

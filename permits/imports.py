@@ -52,6 +52,8 @@ class ImportHead(msgspec.Struct, frozen=True):
     actor: Actor
     requested_ms: int
     """Milliseconds since 1970. Rows are judged as of this moment: the same however often."""
+    epochs: int
+    """How many were known at that moment: they are folded into the permits, and later ones are not undone."""
 
 
 class ImportEntry(msgspec.Struct, frozen=True):

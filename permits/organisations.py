@@ -10,7 +10,8 @@ import msgspec
 from permits.employees import Act
 
 Power = Literal["read", "apply", "edit", "cancel"]
-"""What a delegation may allow: see permits; create and import; edit, submit, reactivate; cancel and delete."""
+"""What a delegation may allow: see permits; create, import, and bring back what a mass act ended; edit, submit, and
+bring back as well; cancel and delete."""
 POWERS: Final[tuple[Power, ...]] = get_args(Power)
 MOST_DELEGATIONS: Final = 200
 MOST_DELEGATION_DAYS: Final = 366
@@ -30,6 +31,10 @@ class Delegation(msgspec.Struct, frozen=True):
     granted_by: str
     request: str = ""
     revoked_ms: int | None = None
+
+    def stands(self, now_ms: int) -> bool:
+        """Whether it holds at a moment."""
+        return self.revoked_ms is None and self.from_ms <= now_ms < self.until_ms
 
 
 class Organisation(msgspec.Struct, frozen=True):
@@ -58,11 +63,6 @@ def authority(
     if tin == organisation.tin and person == organisation.seal:
         return Authority("")
     for delegation in organisation.delegations:
-        if (
-            delegation.person == person
-            and power in delegation.powers
-            and delegation.revoked_ms is None
-            and delegation.from_ms <= now_ms < delegation.until_ms
-        ):
+        if delegation.person == person and power in delegation.powers and delegation.stands(now_ms):
             return Authority(delegation.id)
     return None

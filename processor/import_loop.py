@@ -1,8 +1,8 @@
 """Carries out organisations' imports, a chunk of each in turn, for the partitions that this worker holds.
 
-Reads `imports:{p}` and the chunks in `import:{p}:<id>`; writes permits and, in the place of each chunk, its report. A
-worker that dies anywhere, or works on after it has lost a partition, does no harm: who does a chunk again finds the
-permits that were made, and reports the same.
+Reads `imports:{p}`, the chunks in `import:{p}:<id>`, and `organisations:{p}`; writes permits and, in the place of each
+chunk, its report. A worker that dies anywhere, or works on after it has lost a partition, does no harm: who does a
+chunk again finds the permits that were made, and reports the same.
 """
 
 import asyncio
@@ -14,12 +14,14 @@ from typing import Any, Final
 import msgspec
 from redis.exceptions import RedisError, ResponseError
 
+from lua import changes
 from lua.calls import Command
 from lua.keys import PartitionKeys
 from permits.applications import read_row
 from permits.employees import Flaw, Request
 from permits.imports import KEPT_S, Chunk, ImportEntry, ImportHead, ReportLine, WrittenRow, row_digest
 from permits.messages import ENCODER, DeadLetter
+from permits.organisations import Organisation
 from processor.lane import CONDITIONS
 from runtime.connection import STORE_ERRORS, Wire
 from runtime.employment import Created, Employment
@@ -41,6 +43,7 @@ MOST_GIVEN_S: Final = 2.0
 """Before each batch at the most: an import must end even while SMS are never done."""
 _ENTRY: Final = msgspec.json.Decoder(ImportEntry)
 _HEAD: Final = msgspec.json.Decoder(ImportHead)
+_ORGANISATION: Final = msgspec.json.Decoder(Organisation)
 _CHUNK: Final = msgspec.json.Decoder(Chunk)
 _ROWS: Final = msgspec.json.Decoder(list[WrittenRow])
 
@@ -128,8 +131,11 @@ class ImportLoop:
     async def _chunk(self, keys: PartitionKeys, name: str, head: ImportHead, at: int) -> None:
         """One chunk done, and its report in its place."""
         key = keys.bulk(name)
-        _, _, raw = await self._call(
-            ["HSETNX", key, "started", self._wall_ms()], ["EXPIRE", key, KEPT_S], ["HGET", key, f"chunk:{at}"]
+        _, _, raw, organisation = await self._call(
+            ["HSETNX", key, "started", self._wall_ms()],
+            ["EXPIRE", key, KEPT_S],
+            ["HGET", key, f"chunk:{at}"],
+            ["HGET", keys.organisations, head.tin],
         )
         if raw is None:
             return
@@ -146,7 +152,11 @@ class ImportLoop:
             letter = self._dead(f"{name} chunk {at}".encode(), "its key is missing, or it is damaged", raw)
             writes.append(["XADD", keys.dead, "*", "m", letter])
         else:
-            lines = await self._done(name, head, numbers, rows)
+            if self._may(head, organisation):
+                lines = await self._done(name, head, numbers, rows)
+            else:
+                flaw = Flaw("row", "the delegation has ended")
+                lines = [ReportLine(line, "refused", errors=(flaw,)) for line in numbers]
         tally = Counter(line.result for line in lines)
         # The report first: whoever dies between the two leaves a chunk that is done again, to the same report.
         report: Sequence[Command] = [
@@ -157,6 +167,14 @@ class ImportLoop:
         await self._call(*writes, *report)
         for result, count in tally.items():
             IMPORTED.labels(result).inc(count)
+
+    def _may(self, head: ImportHead, organisation: bytes | None) -> bool:
+        """Whether an import may go on: one under a delegation no longer than that."""
+        under, now_ms = head.actor.under, max(self._wall_ms(), head.requested_ms)
+        if not under:
+            return True
+        delegations = () if organisation is None else _ORGANISATION.decode(changes.read(organisation)[1]).delegations
+        return any(delegation.id == under and delegation.stands(now_ms) for delegation in delegations)
 
     async def _done(
         self, name: str, head: ImportHead, numbers: Sequence[int], rows: Sequence[WrittenRow]
@@ -195,7 +213,7 @@ class ImportLoop:
         try:
             return list(
                 await self._employment.create(
-                    head.tin, head.employer, requests, actor=head.actor, now_ms=self._wall_ms()
+                    head.tin, head.employer, requests, actor=head.actor, now_ms=self._wall_ms(), seen=head.epochs
                 )
             )
         except STORE_ERRORS:

@@ -22,6 +22,7 @@ from permits.employees import (
     Actor,
     AuditAct,
     Deed,
+    Effective,
     Employee,
     EmployeePermit,
     Epoch,
@@ -37,6 +38,8 @@ from runtime.keyring import Keyring
 Send = Callable[[Sequence[Command]], Awaitable[list[Any]]]
 """Sends commands in one write; raw replies in order, error replies in their place."""
 Result = Literal["created", "unchanged", "reactivated", "conflict", "full"]
+MOST_OURS: Final = 8
+"""Records of one employee with one organisation: with as many, the oldest makes room."""
 MOST_TRIES: Final = 8
 """Of one change: each try sees another's that came between."""
 LIVE: Final = frozenset(("draft", "submitted", "confirmed", "transmitted", "active"))
@@ -108,9 +111,19 @@ class Employment:
         return _EMPLOYEE.decode(self._keyring.open(permit.employee, permit.owner))
 
     async def create(
-        self, tin: str, employer: str, requests: Sequence[Request], *, actor: Actor, now_ms: int
+        self,
+        tin: str,
+        employer: str,
+        requests: Sequence[Request],
+        *,
+        actor: Actor,
+        now_ms: int,
+        seen: int | None = None,
     ) -> list[Created]:
-        """Permits for some employees: each created once, also where a request is repeated or stands twice."""
+        """Permits for some employees: each created once, also where a request is repeated or stands twice.
+
+        `seen` is the last epoch before the requests were made: later ones hold for their permits; None: all were.
+        """
         results: list[Created | None] = [None] * len(requests)
         for _ in range(MOST_TRIES):
             open_ = [at for at, result in enumerate(results) if result is None]
@@ -123,7 +136,7 @@ class Employment:
             changes_: list[tuple[int, Result, Versioned, Command]] = []
             for at, (partition, owner), flat in zip(open_, owners, await self._sent(looks), strict=True):
                 stands = _records(flat)
-                judged = self._judged(tin, employer, requests[at], partition, owner, stands, actor, now_ms)
+                judged = self._judged(tin, employer, requests[at], partition, owner, stands, actor, now_ms, seen)
                 if isinstance(judged, Created):
                     results[at] = judged
                 else:
@@ -195,10 +208,16 @@ class Employment:
         stands: dict[str, Versioned],
         actor: Actor,
         now_ms: int,
+        seen: int | None,
     ) -> Created | tuple[Result, Versioned, Command]:
         """What a request comes to, given the records that stand: done already, or the change that does it."""
+        seen = len(self._epochs) if seen is None else seen
+
+        def prepared(result: Result, old: Versioned | None, code: str) -> tuple[Result, Versioned, Command]:
+            return self._prepared(result, old, code, tin, employer, request, owner, actor, now_ms, seen)
+
         ours = [
-            (old, effective(old.permit, self._epochs, now_ms))
+            (old, self._now(old.permit, seen, now_ms))
             for old in stands.values()
             if old.permit.tin == tin and old.permit.owner == owner.hex()
         ]
@@ -209,15 +228,26 @@ class Employment:
             if now.status in LIVE:
                 return Created("unchanged" if _alike(old.permit, now.until_ms, request) else "conflict", old)
         for old, now in ours:
+            if _forbidden(old.permit) and now.until_ms > now_ms:
+                return Created("conflict", old)
+        for old, now in ours:
             if now.status == "cancelled" and old.permit.status != "cancelled":
-                return self._prepared("reactivated", old, old.permit.code, tin, employer, request, owner, actor, now_ms)
+                return prepared("reactivated", old, old.permit.code)
+        if len(ours) >= MOST_OURS:  # none is live, and the history of the oldest goes on
+            oldest = min((old for old, _ in ours), key=lambda old: old.permit.acts[-1].at_ms)
+            return prepared("created", oldest, oldest.permit.code)
         byte = hashlib.blake2b(tin.encode() + owner, digest_size=1).digest()[0]
         for step in range(256):
             place = self._place(partition, owner[:FIELD_BYTES], (byte + step) % 256)
             if place.field not in stands:
                 code = codes.encode(partition, owner, bytes(((byte + step) % 256,)))
-                return self._prepared("created", None, code, tin, employer, request, owner, actor, now_ms)
+                return prepared("created", None, code)
         return Created("full", None)
+
+    def _now(self, permit: EmployeePermit, seen: int, now_ms: int) -> Effective:
+        """What a permit amounts to for who has seen some epochs; what a later one extended has not ended, though."""
+        now = effective(permit, self._epochs[:seen], now_ms)
+        return effective(permit, self._epochs, now_ms) if now.status == "expired" else now
 
     def _prepared(
         self,
@@ -230,6 +260,7 @@ class Employment:
         owner: bytes,
         actor: Actor,
         now_ms: int,
+        seen: int,
     ) -> tuple[Result, Versioned, Command]:
         """The change that makes, or makes anew, a permit."""
         place = self._standing_place(code)
@@ -237,7 +268,7 @@ class Employment:
         act = Act(
             at_ms=now_ms,
             actor=actor.subject,
-            deed="create" if old is None else "reactivate",
+            deed="create" if result == "created" else "reactivate",
             status=status,
             method=actor.method,
             under=actor.under,
@@ -254,7 +285,7 @@ class Employment:
             status=status,
             from_ms=request.from_ms,
             until_ms=request.until_ms,
-            epoch=len(self._epochs),
+            epoch=seen,
             employee=self._keyring.seal(ENCODER.encode(request.employee), owner.hex()),
             zone=request.zone,
             activity=request.activity,
@@ -262,7 +293,7 @@ class Employment:
             acts=with_act(() if old is None else old.permit.acts, act),
         )
         new = Versioned(1 if old is None else old.version + 1, permit)
-        return result, new, changes.change_command(place.keys, self._change(place, new, old, act, actor))
+        return result, new, changes.create_command(place.keys, self._change(place, new, old, act, actor))
 
     def _change(self, place: Place, new: Versioned, old: Versioned | None, act: Act, actor: Actor) -> Change:
         """A record and what follows from its change."""
@@ -288,7 +319,7 @@ class Employment:
             trace=act.trace,
         )
         was_granted = old is not None and old.permit.status in ("confirmed", "transmitted")
-        granted = permit.status == "confirmed" or (was_granted and permit.status != "submitted")
+        granted = permit.status == "confirmed" or (was_granted and permit.status not in ("draft", "submitted"))
         fed = granted and act.deed not in ("transmit", "refuse")  # what the Ministry itself did
         submitted = permit.status == "submitted" and (old is None or old.permit.status != "submitted")
         audit = AuditAct(
@@ -324,6 +355,11 @@ class Employment:
             if isinstance(reply, ResponseError):
                 raise reply
         return replies
+
+
+def _forbidden(permit: EmployeePermit) -> bool:
+    """Whether an officer has cancelled a permit: its organisation cannot undo that by asking for another."""
+    return permit.status == "cancelled" and permit.acts[-1].deed == "cancel"
 
 
 def _alike(permit: EmployeePermit, until_ms: int, request: Request) -> bool:

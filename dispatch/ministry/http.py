@@ -7,13 +7,11 @@ import base64
 import binascii
 import hashlib
 import hmac
-import ipaddress
 import time
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Final, Literal
-from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
@@ -26,6 +24,7 @@ from permits.employees import Employee, Epoch
 from permits.messages import ENCODER, OutboxEvent
 from runtime.errors import StartupError
 from runtime.keyring import Keyring, UnsealedError
+from runtime.outside import is_trustworthy
 from runtime.settings import Settings
 from runtime.telemetry import FEED_FAILURES, Log
 
@@ -158,17 +157,9 @@ def signed(secret: bytes, body: bytes, *, now_s: int) -> dict[str, str]:
 def http_ministry(settings: Settings, keyring: Keyring) -> HttpMinistry:
     """The Ministry that the settings name; StartupError where they are not fit for personal data."""
     url = settings.ministry_url
-    parts = urlsplit(url)
-    if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(parts.hostname or "")):
+    if not is_trustworthy(url):
         raise StartupError("ICAZE_MINISTRY=http needs ICAZE_MINISTRY_URL, an https:// address (http:// on loopback)")
     return HttpMinistry(url, secret=_secret(settings.ministry_secret_file), keyring=keyring)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _secret(path: str) -> bytes:

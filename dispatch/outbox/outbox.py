@@ -4,7 +4,6 @@ Reads `outbox:{p}` and `ends:{p}`. One pipelined look at all partitions is cheap
 """
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
@@ -17,10 +16,10 @@ from dispatch.outbox.settlement import Settlement
 from dispatch.outbox.sweep import Sweep
 from dispatch.outbox.transmission import Transmission
 from lua.keys import PartitionKeys
-from permits.employees import Epoch
 from permits.partition import Route
 from runtime.connection import STORE_ERRORS
 from runtime.employment import Employment
+from runtime.epochs import Epochs
 from runtime.keyring import Keyring
 from runtime.leases import Lease
 from runtime.shared import SharedWire
@@ -28,7 +27,6 @@ from runtime.telemetry import Log
 
 LOOK_S: Final = 0.1
 """The promise: a permit stands in the lists within a second."""
-SWEEP_S: Final = 10.0
 RETRY_S: Final = 0.5
 
 
@@ -44,17 +42,16 @@ class Outbox:
         route: Route,
         partitions: Sequence[PartitionKeys],
         keyring: Keyring,
-        epochs: Sequence[Epoch],
+        epochs: Epochs,
     ) -> None:
         self._leases = leases
         """The partitions that are ours now."""
-        employment = Employment(store.send, route=route, partitions=partitions, keyring=keyring, epochs=epochs)
+        employment = Employment(store.send, route=route, partitions=partitions, keyring=keyring, epochs=epochs.known)
         settlement = Settlement(store, employment=employment, partitions=partitions, ack=ministry.ack)
         self._index = Index(store, route=route, partitions=partitions)
         self._transmission = Transmission(store, ministry=ministry, settlement=settlement)
-        self._epoch_feed = EpochFeed(store, ministry=ministry, epochs=epochs)
+        self._epoch_feed = EpochFeed(store, ministry=ministry, epochs=epochs.known)
         self._sweep = Sweep(store, partitions=partitions, index=self._index, epochs=epochs)
-        self._sweep_at_s = 0.0
         self._log = Log("outbox")
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -68,14 +65,12 @@ class Outbox:
             self._transmission.drop()
 
     async def _tend(self) -> bool:
-        """One look at every partition; whether there may be more."""
+        """One look at every partition, a sweep of one; whether there may be more."""
         leases = self._leases()
         held = [lease.index for lease in leases if lease.surely_ours]
         # One after the other: a sweep that met an index under way could take out what was just put in.
         more = await self._index.follow(held)
-        if time.monotonic() >= self._sweep_at_s:
-            self._sweep_at_s = time.monotonic() + SWEEP_S
-            await self._sweep.sweep(held)
+        await self._sweep.sweep(held)
         more |= await self._transmission.read(leases)
         self._transmission.start()
         return more

@@ -20,6 +20,12 @@ from runtime.telemetry import TRANSMITTED
 
 MINISTRY: Final = "ministry"
 """Actor of what the Ministry's word does to a permit."""
+REASONS: Final = frozenset(
+    ("unknown_employee", "unknown_organisation", "not_entitled", "zone_closed", "activity_suspended")
+)
+"""Of a refusal, as docs/ministry.md lists them. Words of the Ministry's own may name the person: they are dropped."""
+NO_REASON: Final = "refused by the Ministry"
+"""Where the Ministry gives none of them."""
 
 
 class Settlement:
@@ -43,8 +49,9 @@ class Settlement:
         done = Change(hash="", done=entry.entry_id, ack=self._ack)
         await self._write(event, done, was=("confirmed",), now="transmitted", reason=event.event.reason)
 
-    async def refused(self, event: FeedEvent, entry: Entry, reason: str) -> None:
+    async def refused(self, event: FeedEvent, entry: Entry, error: str) -> None:
         """The Ministry will never take it: a dead letter, and a permit that has not changed since is refused."""
+        reason = error if error in REASONS else NO_REASON
         letter = DeadLetter("feed", entry.entry_id.decode(), f"refused: {reason}", _now_ms(), entry.text)
         done = Change(hash="", done=entry.entry_id, ack="refused", dead=ENCODER.encode(letter))
         await self._write(event, done, was=("confirmed", "transmitted"), now="refused", reason=reason)

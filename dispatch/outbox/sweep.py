@@ -13,11 +13,13 @@ from lua import changes
 from lua.calls import Command
 from lua.keys import PartitionKeys
 from permits.amended import AmendedPermit
-from permits.employees import DAY_MS, RETENTION_MS, EmployeePermit, Epoch, effective
+from permits.employees import DAY_MS, RETENTION_MS, EmployeePermit, effective
+from runtime.epochs import Epochs
 from runtime.shared import SharedWire
 from runtime.telemetry import Log
 
-PAGE: Final = 100
+PAGE: Final = 20
+"""Records of one sweep: few enough that index and feed do not wait for it."""
 UNREADABLE_MS: Final = DAY_MS
 """A record that cannot be read is kept, and looked at again so much later: a newer release may have written it."""
 
@@ -25,26 +27,26 @@ UNREADABLE_MS: Final = DAY_MS
 class Sweep:
     """Removes what nobody needs any more, partition by partition."""
 
-    def __init__(
-        self, store: SharedWire, *, partitions: Sequence[PartitionKeys], index: Index, epochs: Sequence[Epoch]
-    ) -> None:
+    def __init__(self, store: SharedWire, *, partitions: Sequence[PartitionKeys], index: Index, epochs: Epochs) -> None:
         self._store = store
         self._partitions = partitions
         self._index = index
         self._epochs = epochs
+        self._sweeps = 0
         self._log = Log("outbox")
 
     async def sweep(self, held: Sequence[int]) -> None:
-        """Look at what is due in some partitions, one page of each."""
+        """Look at what is due in one of some partitions, the next each time: one page."""
+        if not held or not self._epochs.fresh:  # an epoch that we have not read may keep what looks over
+            return
+        names = self._partitions[held[self._sweeps % len(held)]]
+        self._sweeps += 1
         now_ms = time.time_ns() // 1_000_000
-        keys = [self._partitions[index] for index in held]
-        looks: list[Command] = [
-            ["ZRANGE", names.ends, "-inf", now_ms // 1000, "BYSCORE", "LIMIT", 0, PAGE] for names in keys
-        ]
-        pages = await self._store.ask(looks)
-        due = [(names, member.decode()) for names, page in zip(keys, pages, strict=True) for member in page]
-        found = await self._store.ask([["HGETALL", _key(names, member)] for names, member in due])
-        for (names, member), flat in zip(due, found, strict=True):
+        look: Command = ["ZRANGE", names.ends, "-inf", now_ms // 1000, "BYSCORE", "LIMIT", 0, PAGE]
+        (page,) = await self._store.ask([look])
+        due = [member.decode() for member in page]
+        found = await self._store.ask([["HGETALL", _key(names, member)] for member in due])
+        for member, flat in zip(due, found, strict=True):
             await self._look(names, member, list(held_records(flat)), now_ms)
 
     async def _look(self, names: PartitionKeys, member: str, records: Sequence[Held], now_ms: int) -> None:
@@ -77,7 +79,7 @@ class Sweep:
             return now_ms + UNREADABLE_MS
         if isinstance(record, AmendedPermit):
             return record.ends_ms + RETENTION_MS
-        return effective(record, self._epochs, now_ms).until_ms + RETENTION_MS
+        return effective(record, self._epochs.known, now_ms).until_ms + RETENTION_MS
 
 
 def _key(names: PartitionKeys, member: str) -> str:

@@ -29,7 +29,6 @@ COMPANY: Final = (100, 25, 5, 1)
 """Most events of a POST, by how often they have failed before. The first is the contract's limit."""
 BACKOFF_S: Final = (0.5, 60.0)
 MOST_DOUBLINGS: Final = 7
-LONGEST_REASON: Final = 200
 
 
 class Held:
@@ -174,7 +173,7 @@ class Transmission:
         if event.id in outcome.accepted:
             await self._settlement.accepted(event, sending.entry)
         else:
-            await self._settlement.refused(event, sending.entry, outcome.refused[event.id][:LONGEST_REASON])
+            await self._settlement.refused(event, sending.entry, outcome.refused[event.id])
 
     def _pace(self, outcome: Outcome) -> None:
         """After a failure as a whole a pause for all, longer each time; after anything else full speed."""

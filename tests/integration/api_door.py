@@ -22,6 +22,7 @@ from permits.calendar import day_name, local_day
 from permits.partition import Route
 from permits.policy import Policy
 from runtime.connection import Client, Wire
+from runtime.epochs import Epochs
 from runtime.keyring import Keyring
 
 Http = TestClient[Request, Application]
@@ -63,6 +64,15 @@ def operations(wires: Wires, wire: Wire, now_ms: Callable[[], int], policy: Poli
     return registry(parts, MonitorDoor(wire=wire, partitions=PARTITIONS, now_ms=now_ms))
 
 
+def epochs_of(wires: Wires) -> Epochs:
+    """The epochs as the api reads them."""
+
+    async def ask(*command: Any) -> Any:
+        return (await wires.read(command))[0]
+
+    return Epochs(ask)
+
+
 @asynccontextmanager
 async def serving(
     url: str, clock: Clock, *, verify: Verify | None = None, policy: Policy | None = None, patience_s: float = 2.0
@@ -71,7 +81,7 @@ async def serving(
     app = build_app(
         operations(wires, Wire(url), clock, policy),
         verify=verify or dev_issuer.verifier(KEY, clock),
-        readiness=readiness_of(wires, "fsync"),
+        readiness=readiness_of(epochs_of(wires), "fsync"),
     )
     door = TestServer(app)
     await door.start_server(access_log=None)  # as the role's own door

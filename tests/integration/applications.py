@@ -22,6 +22,7 @@ from runtime.employment import Employment, Versioned
 from runtime.keyring import Keyring
 from runtime.shared import SharedWire
 from tests.eventually import eventually
+from tests.integration.registry_simulator import Simulator
 
 ROUTING_KEY: Final = b"r" * 32
 ROUTE: Final = Route(key=ROUTING_KEY, partitions=4)
@@ -116,15 +117,20 @@ class Desk:
 
     @asynccontextmanager
     async def working(
-        self, registry: Registry, *, held: Sequence[int] = range(4), keyring: Keyring = KEYRING
+        self,
+        registry: Registry,
+        *,
+        held: Sequence[int] = range(4),
+        keyring: Keyring = KEYRING,
+        wire: Wire | None = None,
     ) -> AsyncGenerator["asyncio.Task[None]"]:
         """A loop until the end of the block; then it is cut off, wherever it is."""
-        wire = SharedWire(Wire(self.url))
+        store = SharedWire(wire or Wire(self.url))
         loop = ApplicationLoop(
-            wire,
+            store,
             held=lambda: held,
             partitions=PARTITIONS,
-            employment=_employment(wire, keyring),
+            employment=_employment(store, keyring),
             registry=registry,
             wall_ms=now_ms,
         )
@@ -135,7 +141,7 @@ class Desk:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
-            await wire.close()
+            await store.close()
 
 
 def _employment(wire: SharedWire, keyring: Keyring) -> Employment:
@@ -149,3 +155,21 @@ async def raws(store: Store, stream: str) -> list[bytes]:
         for keys in PARTITIONS
         for _, fields in await store.execute_command("XRANGE", getattr(keys, stream), "-", "+")
     ]
+
+
+async def asked(simulator: Simulator, question: Sequence[str] = ()) -> None:
+    """Returns when this question, or any, has come."""
+
+    async def is_asked() -> bool:
+        return question in simulator.questions if question else bool(simulator.questions)
+
+    await eventually(is_asked)
+
+
+async def left(desk: Desk, count: int) -> None:
+    """Returns when so many applications wait."""
+
+    async def are_left() -> bool:
+        return await desk.waiting() == count
+
+    await eventually(are_left)

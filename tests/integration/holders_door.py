@@ -27,7 +27,7 @@ from permits.partition import FIELD_BYTES
 from runtime.connection import Client, Wire
 from runtime.employment import Employment, Versioned
 from runtime.keyring import Keyring
-from tests.integration.api_door import DIGEST, DOCUMENT, KEY, NOON_MS, PARTITIONS, ROUTE, Clock, Http
+from tests.integration.api_door import DIGEST, DOCUMENT, KEY, NOON_MS, PARTITIONS, ROUTE, Clock, Http, epochs_of
 
 FIN: Final = "1A2B3C4"
 TIN: Final = "1234567890"
@@ -48,7 +48,9 @@ async def serving(
         *ChecksDoor(holders, guessing, wires=wires, partitions=PARTITIONS, now_ms=clock).operations(),
         *MeDoor(holders, guessing).operations(),
     ]
-    app = build_app(operations, verify=dev_issuer.verifier(KEY, clock), readiness=readiness_of(wires, "fsync"))
+    app = build_app(
+        operations, verify=dev_issuer.verifier(KEY, clock), readiness=readiness_of(epochs_of(wires), "fsync")
+    )
     door = TestServer(app)
     await door.start_server(access_log=None)
     async with TestClient(door) as http:

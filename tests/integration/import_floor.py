@@ -79,7 +79,9 @@ class ImportFloor:
             pass
         await loop.close()
 
-    async def enlist(self, rows: Sequence[Row | WrittenRow], *, name: str = NAME, tin: str = TIN) -> None:
+    async def enlist(
+        self, rows: Sequence[Row | WrittenRow], *, name: str = NAME, tin: str = TIN, actor: Actor = ACTOR
+    ) -> None:
         """Store an import as the api does; the first row has line 2."""
         key, written = HOME.bulk(name), [one if isinstance(one, WrittenRow) else WrittenRow(one) for one in rows]
         starts = range(0, len(rows), CHUNK_ROWS)
@@ -89,7 +91,13 @@ class ImportFloor:
             lines = tuple(range(start + 2, start + 2 + len(some)))
             await self.client.execute_command("HSET", key, f"chunk:{at}", ENCODER.encode(Chunk(lines, sealed)))
         head = ImportHead(
-            tin=tin, employer="Günəş MMC", rows=len(rows), chunks=len(starts), actor=ACTOR, requested_ms=NOON_MS
+            tin=tin,
+            employer="Günəş MMC",
+            rows=len(rows),
+            chunks=len(starts),
+            actor=actor,
+            requested_ms=NOON_MS,
+            epochs=len(self.epochs),
         )
         entry = ENCODER.encode(ImportEntry(name))
         assert await changes.enlist(self.client, HOME, name=name, head=ENCODER.encode(head), entry=entry)
@@ -149,7 +157,7 @@ async def serving(url: str, redis: Client) -> AsyncGenerator[House]:
     """The doors of organisations, delegates, permits and imports."""
     clock, wires, epochs = Clock(), Wires(url), list[Epoch]()
     organisations = Organisations(wires, partitions=PARTITIONS, route=ROUTE, now_ms=clock)
-    imports = Imports(organisations, wires, route=ROUTE, keyring=KEYRING, now_ms=clock)
+    imports = Imports(organisations, wires, route=ROUTE, keyring=KEYRING, epochs=epochs, now_ms=clock)
     permits = PermitsDoor(
         organisations,
         employment(wires, epochs),

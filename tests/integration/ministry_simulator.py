@@ -39,6 +39,8 @@ class Simulator:
         """FINs whose events it always wants again."""
         self.choke: set[str] = set()
         """FINs at which a whole POST fails."""
+        self.error: str | None = "not_entitled"
+        """The reason of its refusals."""
         self.events: list[Event] = []
         """Each event, as it was taken or refused for the first time."""
         self.epochs: list[Event] = []
@@ -48,6 +50,8 @@ class Simulator:
         self.hold: asyncio.Event | None = None
         """POSTs are answered when it is set."""
         self._answers: dict[str, Event] = {}
+        self._latest: dict[str, Event] = {}
+        """By document: the last event of a person."""
         self._signatures = Signatures([("ministry", SECRET)])
 
     def client(self, *, timeout_s: float = 5.0) -> HttpMinistry:
@@ -109,15 +113,16 @@ class Simulator:
         if name not in self._answers:
             self._keep(event)
             is_refused = bool({event["permit"], name} & self.refuse)
-            refusal: Event = {"id": name, "status": "refused", "error": "not on our list"}
+            refusal: Event = {"id": name, "status": "refused", "error": self.error}
             self._answers[name] = refusal if is_refused else {"id": name, "status": "accepted"}
         return self._answers[name]
 
     def _keep(self, event: Event) -> None:
         person = event["employee"]["document"]
-        earlier = [one for one in self.events if one["employee"]["document"] == person]
-        if earlier and earlier[-1]["number"] >= event["number"]:
-            self.wrong.append(f"{event['id']} after {earlier[-1]['id']}")
+        earlier = self._latest.get(person)
+        if earlier is not None and earlier["number"] >= event["number"]:
+            self.wrong.append(f"{event['id']} after {earlier['id']}")
+        self._latest[person] = event
         self.events.append(event)
 
     async def reconcile(self, request: web.Request) -> web.Response:

@@ -260,7 +260,7 @@ async def serving(
     regime = RegimeDoor(wires=wires, epochs=parts.epochs, route=ROUTE, now_ms=clock)
     doors = (officers, regime, OrganisationsDoor(organisations, now_ms=clock), permits)
     operations = [operation for door in doors for operation in door.operations()]
-    app = build_app(operations, verify=verify, readiness=readiness_of(wires, "fsync"))
+    app = build_app(operations, verify=verify, readiness=readiness_of(parts.epochs, "fsync"))
     async with TestClient(TestServer(app)) as http:
         yield Desk(http, redis, clock, parts, naming)
     await wires.close()

@@ -28,7 +28,7 @@ from permits.partition import Route
 from runtime.connection import Client
 from runtime.employment import Employment, Versioned
 from runtime.keyring import Keyring
-from tests.integration.api_door import NOON_MS, Clock
+from tests.integration.api_door import NOON_MS, Clock, epochs_of
 
 Http = TestClient[Request, Application]
 
@@ -218,7 +218,7 @@ async def serving(url: str, redis: Client) -> AsyncGenerator[House]:
     ]
 
     operations = [operation for door in doors for operation in door.operations()]
-    app = build_app(operations, verify=verify, readiness=readiness_of(wires, "fsync"))
+    app = build_app(operations, verify=verify, readiness=readiness_of(epochs_of(wires), "fsync"))
     async with TestClient(TestServer(app)) as http:
         yield House(http, redis, clock, wires, epochs, bulk)
     await wires.close()

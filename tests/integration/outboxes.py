@@ -19,6 +19,7 @@ from permits.messages import ENCODER
 from permits.partition import Route
 from runtime.connection import Wire
 from runtime.employment import Employment, Versioned
+from runtime.epochs import Epochs
 from runtime.leases import Lease
 from runtime.shared import SharedWire
 from tests.eventually import eventually
@@ -148,11 +149,19 @@ class Running:
         await self._ministry.close()
 
 
+def known(wire: SharedWire, proclaimed: list[Epoch] | None) -> Epochs:
+    """Epochs as if they had just been read."""
+    epochs = Epochs(wire.execute_command)
+    epochs.known = [] if proclaimed is None else proclaimed
+    epochs.fresh = True
+    return epochs
+
+
 def tending(
     url: str,
     ministry: Ministry,
     *,
-    epochs: Sequence[Epoch] = (),
+    epochs: list[Epoch] | None = None,
     partitions: Sequence[PartitionKeys] = PARTITIONS,
     leases: Sequence[Lease] | None = None,
 ) -> Running:
@@ -168,13 +177,15 @@ def tending(
         route=ROUTE,
         partitions=partitions,
         keyring=KEYRING,
-        epochs=epochs,
+        epochs=known(wire, epochs),
     )
     return Running(outbox, wire, ministry)
 
 
 @asynccontextmanager
-async def outboxing(url: str, ministry: Ministry, *, epochs: Sequence[Epoch] = ()) -> AsyncGenerator[Running, None]:
+async def outboxing(
+    url: str, ministry: Ministry, *, epochs: list[Epoch] | None = None
+) -> AsyncGenerator[Running, None]:
     """A loop until the end of the block."""
     running = tending(url, ministry, epochs=epochs)
     try:
@@ -187,7 +198,6 @@ async def outboxing(url: str, ministry: Ministry, *, epochs: Sequence[Epoch] = (
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Looks and back-offs shorter than usual."""
     monkeypatch.setattr("dispatch.outbox.outbox.LOOK_S", 0.01)
-    monkeypatch.setattr("dispatch.outbox.outbox.SWEEP_S", 0.01)
     monkeypatch.setattr("dispatch.outbox.transmission.BACKOFF_S", (0.01, 0.1))
     monkeypatch.setattr("dispatch.post.ERROR_PAUSE_S", 0.01)
     monkeypatch.setattr("dispatch.post.MISCONFIGURED_PAUSE_S", 0.01)

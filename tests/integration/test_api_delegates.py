@@ -58,6 +58,8 @@ async def test_grants_at_once_are_all_kept(house: House) -> None:
     [
         ({"fin": "6OOO45G"}, 422),
         ({"name": "12"}, 422),
+        ({"name": "Rəşad\nMəmmədov"}, 422),
+        ({"name": "Rəşad\u202e"}, 422),
         ({"until": "2025-12-31"}, 422),
         ({"until": "2030-01-01"}, 422),
         ({"until": "soon"}, 422),

@@ -199,6 +199,38 @@ async def test_a_report_comes_in_pages_and_as_a_file(house: House, floor: Import
     assert "document: is missing" in lines[-1]["errors"]
 
 
+async def test_a_file_that_breaks_off_does_not_look_complete(
+    house: House, floor: ImportFloor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = await uploaded(house, ndjson(*range(CHUNK_ROWS + 1)))
+    await floor.work(floor.loop())
+    real = house.wires.read
+
+    async def read(*commands: Any) -> list[Any]:
+        if commands[0][-1] == "report:1":
+            raise ConnectionError
+        return await real(*commands)
+
+    monkeypatch.setattr(house.wires, "read", read)
+    reader, writer = await asyncio.open_connection(house.http.host, house.http.port)
+    path = f"/v1/organisations/{TIN}/imports/{body['id']}/report"
+    writer.write(f"GET {path} HTTP/1.0\r\nAccept: {CSV}\r\nAuthorization: Bearer seal\r\n\r\n".encode())
+    with pytest.raises(ConnectionResetError):
+        await reader.read()
+    writer.close()
+
+
+async def test_an_import_names_the_epochs_that_were_known(house: House, floor: ImportFloor) -> None:
+    house.proclaim("deactivate")
+    floor.epochs += house.epochs
+    body = await uploaded(house, ndjson(1))
+    house.proclaim("deactivate")
+    floor.epochs.append(house.epochs[-1])
+    await floor.work(floor.loop())
+    assert await floor.results(body["id"]) == ["created"]
+    assert [found.permit.epoch for found in await floor.permits()] == [1]
+
+
 async def test_what_is_not_theirs_looks_like_what_is_not_there(house: House) -> None:
     body = await uploaded(house, ndjson(1))
     await house.register(by="foreign", tin=OTHER_TIN)

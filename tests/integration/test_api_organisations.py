@@ -74,7 +74,10 @@ async def test_a_weak_log_in_is_asked_for_a_stronger_one(house: House) -> None:
         ({"name": "x"}, 400),
         ({"name": "1234"}, 422),
         ({"name": "Günəş\u0000MMC"}, 422),
+        ({"name": "Günəş\nMMC"}, 422),
         ({"activity": ""}, 400),
+        ({"activity": "bakery\0"}, 422),
+        ({"activity": "bakery\n\u202e"}, 422),
         ({"seal": "5ABC12D"}, 400),
     ],
 )

@@ -115,6 +115,15 @@ async def test_a_permit_of_half_past_eleven_is_valid_after_midnight(http: Http, 
     assert shown["valid_until"] == rfc3339(midnight_ms + HOUR_MS * 5 // 2)
 
 
+async def test_a_permit_of_a_clock_that_is_past_midnight_already_is_known_before_it(
+    http: Http, redis: Client, clock: Clock
+) -> None:
+    midnight_ms = day_start_ms(local_day(NOON_MS) + 1)
+    await plant(redis, decided_ms=midnight_ms)
+    clock.now_ms = midnight_ms - 100
+    assert [shown["status"] for shown in await asked(http, clock)] == ["active"]
+
+
 @pytest.mark.parametrize(("midnights", "status"), [(1, "active"), (2, "active"), (3, "expired")])
 async def test_a_permit_without_end_is_honoured_for_the_days_that_policy_sets(
     http: Http, redis: Client, clock: Clock, midnights: int, status: str
@@ -196,7 +205,7 @@ async def test_an_unknown_document_has_an_empty_list(http: Http, redis: Client, 
 async def test_an_unknown_document_costs_the_store_the_same_work(http: Http, redis: Client, clock: Clock) -> None:
     await plant(redis, decided_ms=NOON_MS)
     work = [await calls(http, redis, clock, {"document": document}) for document in (DOCUMENT, "AZE7654321")]
-    assert work == [{"hget": policies.load().keep_days + 1, "hgetall": 1}] * 2
+    assert work == [{"hget": policies.load().keep_days + 2, "hgetall": 1}] * 2
 
 
 async def test_many_questions_at_once_are_all_answered(http: Http, redis: Client, clock: Clock) -> None:

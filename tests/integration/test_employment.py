@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from redis.exceptions import ResponseError
 
 from api.wires import Wires
 from lua import changes
@@ -17,7 +18,7 @@ from permits.employees import Actor, AuditAct, Epoch, Request, effective
 from permits.messages import APPLICATION_DECODER
 from runtime.connection import Client, Wire
 from runtime.embedded import EmbeddedStore
-from runtime.employment import Created, Employment, Versioned
+from runtime.employment import MOST_OURS, Created, Employment, Versioned
 from tests.integration.organisation_door import (
     DAY_MS,
     KEYRING,
@@ -182,6 +183,47 @@ async def test_the_permits_of_one_holder_are_bounded(permits: Employment) -> Non
     assert answer == Created("full", None)
 
 
+async def test_dead_records_of_one_organisation_fill_no_room_of_others(permits: Employment, redis: Client) -> None:
+    codes_: list[str] = []
+    for n in range(MOST_OURS + 2):
+        (answer,) = await create(permits, wanted(digest=digest_of(str(n))), now_ms=NOON_MS + n)
+        assert (answer.result, answer.standing is None) == ("created", False)
+        assert answer.standing is not None
+        codes_.append(answer.standing.permit.code)
+        deleted = await permits.amend(
+            answer.standing, deed="delete", actor=ACTOR, now_ms=NOON_MS + n, status="cancelled"
+        )
+        assert deleted is not None
+    assert len(set(codes_)) == MOST_OURS
+    assert codes_[MOST_OURS:] == codes_[:2]  # the oldest made room, one after the other
+    (kept,) = await permits.load(codes_[:1])
+    assert kept is not None
+    assert [act.deed for act in kept.permit.acts] == ["create", "delete"] * 2
+    assert results(await create(permits, wanted(), tin=OTHER_TIN)) == ["created"]
+
+
+async def test_what_an_officer_has_cancelled_stays_in_the_way_until_its_end(permits: Employment) -> None:
+    standing = await granted(permits, wanted())
+    cancelled = await permits.amend(standing, deed="cancel", actor=ACTOR, now_ms=NOON_MS, status="cancelled")
+    assert await create(permits, wanted()) == [Created("conflict", cancelled)]
+    assert await create(permits, wanted(until_ms=NOON_MS + 99 * DAY_MS, zone="x")) == [Created("conflict", cancelled)]
+    assert results(await create(permits, wanted(), tin=OTHER_TIN)) == ["created"]
+    after_ms = standing.permit.until_ms
+    later = wanted(from_ms=after_ms, until_ms=after_ms + DAY_MS)
+    assert results(await create(permits, later, now_ms=after_ms)) == ["created"]
+
+
+async def test_a_full_store_takes_no_new_permit_and_settles_those_it_has(permits: Employment, redis: Client) -> None:
+    standing = await created(permits, wanted())
+    await redis.execute_command("CONFIG", "SET", "maxmemory", 1)
+    try:
+        with pytest.raises(ResponseError, match="OOM"):
+            await create(permits, wanted(2))
+        assert await permits.amend(standing, deed="confirm", actor=ACTOR, now_ms=NOON_MS, status="confirmed")
+    finally:
+        await redis.execute_command("CONFIG", "SET", "maxmemory", "512mb")
+
+
 async def test_other_dates_are_a_conflict_and_another_organisation_is_not(permits: Employment) -> None:
     standing = await created(permits, wanted())
     (other,) = await create(permits, wanted(until_ms=NOON_MS + DAY_MS))
@@ -217,6 +259,18 @@ async def test_a_deactivated_permit_is_made_anew_under_its_code(wires: Wires, re
     assert [act.deed for act in permit.acts] == ["create", "confirm", "transmit", "reactivate"]
     assert effective(permit, epochs, NOON_MS).status == "submitted"
     assert await redis.execute_command("XLEN", KEYS.applications) == 2
+
+
+async def test_a_deactivated_permit_made_anew_as_a_draft_is_indexed_and_not_transmitted(
+    wires: Wires, redis: Client
+) -> None:
+    epochs: list[Epoch] = []
+    permits = employment(wires, epochs)
+    await granted(permits, wanted())
+    epochs.append(epoch(1, "deactivate"))
+    assert results(await create(permits, wanted(draft=True))) == ["reactivated"]
+    last = (await outbox(redis))[-1]
+    assert (last.deed, last.status, last.number) == ("reactivate", "draft", 0)
 
 
 async def test_a_new_permit_has_seen_every_epoch(wires: Wires) -> None:

@@ -5,12 +5,16 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from redis.exceptions import ConnectionError as StoreConnectionError
 
+from lua import changes
 from lua.keys import PartitionKeys
 from lua.library import ensure_loaded
-from permits.employees import Epoch, Flaw
+from permits.employees import Epoch, Flaw, effective
 from permits.imports import CHUNK_ROWS, KEPT_S, WrittenRow
+from permits.messages import ENCODER
+from permits.organisations import Delegation, Organisation
 from processor import import_loop
 from runtime.connection import Client, Wire, connect
 from runtime.embedded import EmbeddedStore
@@ -18,7 +22,7 @@ from runtime.keyring import Keyring
 from tests.eventually import eventually
 from tests.integration.api_door import NOON_MS
 from tests.integration.import_floor import ACTOR, HOME, NAME, ImportFloor, row
-from tests.integration.organisation_door import PARTITIONS, ROUTE
+from tests.integration.organisation_door import PARTITIONS, ROUTE, TIN
 
 OTHER = "f" * 32
 
@@ -224,3 +228,70 @@ async def test_a_loop_waits_for_a_store_that_is_away(own_store: EmbeddedStore) -
     running.cancel()
     await asyncio.wait({running})
     await client.aclose()
+
+
+async def test_an_import_that_was_queued_before_a_mass_act_does_not_undo_it(floor: ImportFloor) -> None:
+    await floor.enlist([row(1)], name=OTHER)
+    await floor.work(floor.loop())
+    await floor.enlist([row(1), row(2)])
+    floor.epochs.append(
+        Epoch(number=1, action="deactivate", at_ms=NOON_MS + 500, reason="decree 7", actor="regime", request="r")
+    )
+    await floor.work(floor.loop())
+    assert await floor.results() == ["unchanged", "created"]
+    permits = [found.permit for found in await floor.permits()]
+    assert [effective(permit, floor.epochs, NOON_MS + 1000).status for permit in permits] == ["cancelled"] * 2
+
+
+async def test_an_import_from_before_a_mass_extension_meets_the_permits_that_it_extended(floor: ImportFloor) -> None:
+    await floor.enlist([row(1, valid_from="2025-12-01", valid_until="2026-01-01T12:00:01+04:00")], name=OTHER)
+    await floor.enlist([row(1)])
+    floor.epochs.append(
+        Epoch(
+            number=1, action="extend", at_ms=NOON_MS + 500, reason="d", actor="r", request="r", until_ms=NOON_MS + 9999
+        )
+    )
+    await floor.work(floor.loop())
+    assert await floor.results() == ["conflict"]
+
+
+def delegation(name: str, *, until_ms: int = NOON_MS + 5000, revoked_ms: int | None = None) -> Delegation:
+    return Delegation(
+        id=name, person="", sealed="", powers=("apply",), from_ms=0, until_ms=until_ms, granted_by="seal",
+        revoked_ms=revoked_ms,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kept", "result"),
+    [
+        (delegation("ours"), "created"),
+        (delegation("ours", until_ms=NOON_MS + 500), "refused"),
+        (delegation("ours", revoked_ms=NOON_MS + 500), "refused"),
+        (delegation("another"), "refused"),
+    ],
+)
+async def test_an_import_goes_on_as_long_as_the_delegation_that_it_stands_under(
+    floor: ImportFloor, redis: Client, kept: Delegation, result: str
+) -> None:
+    organisation = Organisation(tin=TIN, name="Günəş MMC", registered_ms=0, seal="", delegations=(kept,))
+    record = changes.written(1, ENCODER.encode(organisation))
+    await redis.execute_command("HSET", HOME.organisations, TIN, record)
+    await floor.enlist([row(1)], actor=replace(ACTOR, under="ours"))
+    await floor.work(floor.loop())
+    assert await floor.results() == [result]
+    assert len(await floor.permits()) == (result == "created")
+    assert await floor.waiting() == 0
+
+
+async def test_an_import_waits_for_room_in_the_store(floor: ImportFloor, redis: Client) -> None:
+    await floor.enlist([row(1)])
+    loop = floor.loop()
+    await redis.execute_command("CONFIG", "SET", "maxmemory", 1)
+    try:
+        assert not await loop.work()
+    finally:
+        await redis.execute_command("CONFIG", "SET", "maxmemory", "512mb")
+    assert await floor.permits() == []
+    await floor.work(loop)
+    assert await floor.results() == ["created"]

@@ -71,6 +71,12 @@ async def test_a_person_s_claims_name_the_caller(provider: Provider, clock: Cloc
         )
 
 
+@pytest.mark.parametrize("scope", ["me", "me regime", "me checks status permits.cancel permits.extend monitor"])
+async def test_a_log_in_allows_nothing_that_is_a_service_s(provider: Provider, clock: Clock, scope: str) -> None:
+    async with trusting(provider, clock) as (_, verify):
+        assert (await verify(provider.token(scope=scope))).scopes == {"me"}
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [

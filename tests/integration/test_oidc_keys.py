@@ -273,6 +273,20 @@ async def test_unknown_key_ids_fetch_the_keys_once_in_five_seconds(provider: Pro
         assert provider.fetches == before + 3
 
 
+async def test_those_who_waited_for_a_slow_issuer_do_not_ask_it_again(provider: Provider, clock: Clock) -> None:
+    async def slow(_: web.Request) -> web.StreamResponse:
+        clock.now_ms += oidc.AT_ONCE_MS
+        return web.Response(status=500)
+
+    async with trusting(provider, clock) as (_, verify):
+        clock.now_ms += oidc.AT_ONCE_MS
+        provider.answer_keys = slow
+        before = provider.fetches
+        unknown = [signed({"alg": "Ed25519", "kid": f"k{n}"}, provider.claims(), OKP, "Ed25519") for n in range(8)]
+        assert not any(await asyncio.gather(*(counts(verify, each) for each in unknown)))
+        assert provider.fetches == before + 1
+
+
 async def test_the_last_keys_hold_for_a_day_and_no_longer(provider: Provider, clock: Clock) -> None:
     async with trusting(provider, clock) as (issuer, verify):
         bearer = provider.token(exp=NOW_S + 10 * 86_400)

@@ -12,10 +12,12 @@ import pytest
 from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient, TestServer
 
+from api import door
 from api.app import build_app
 from api.auth import Caller, InvalidTokenError
 from api.contract import Answer, Call, Operation
 from runtime.problems import ProblemError
+from tests.eventually import eventually
 from tests.integration.api_door import Http
 
 TOKEN: Final = {"Authorization": "Bearer good"}
@@ -43,6 +45,7 @@ class Seen(msgspec.Struct):
     """What a handler was given."""
 
     calls: list[Call]
+    admitted: int = 0
 
 
 async def verify(token: str) -> Caller:
@@ -85,6 +88,16 @@ def registry(seen: Seen) -> list[Operation]:
         Operation(
             method="POST", path="/v1/raw", name="raw", handler=raw, body=Choice, other_media=("text/csv",), **things
         ),
+        Operation(
+            method="PUT",
+            path="/v1/raw",
+            name="large",
+            handler=raw,
+            body=Choice,
+            other_media=("text/csv",),
+            max_body_bytes=door.SMALL_BYTES + 1,
+            **things,
+        ),
         Operation(method="GET", path="/v1/stream", name="stream", handler=stream, **common, scope=None),
         Operation(
             method="PUT", path="/v1/{tin}/notes/{code}", name="edit", handler=note, if_match=True, **common, scope=None
@@ -105,7 +118,12 @@ async def http(seen: Seen) -> AsyncIterator[Http]:
     async def readiness() -> dict[str, Any]:
         return {"ready": True}
 
-    server = TestServer(build_app(registry(seen), verify=verify, readiness=readiness))
+    async def admitting(token: str) -> Caller:
+        caller = await verify(token)
+        seen.admitted += 1
+        return caller
+
+    server = TestServer(build_app(registry(seen), verify=admitting, readiness=readiness))
     await server.start_server(access_log=None)
     async with TestClient(server) as client:
         yield client
@@ -147,6 +165,12 @@ async def test_a_listed_other_type_reaches_the_handler_as_it_came(http: Http) ->
     assert await response.read() == b'"json"'
 
 
+@pytest.mark.parametrize("body", [b"[1,1]", b" \t\r\n[1,", b"[" * 4000])
+async def test_an_array_reaches_the_handler_undecoded_where_other_types_do(http: Http, body: bytes) -> None:
+    response = await http.post("/v1/raw", data=body, headers={**TOKEN, "Content-Type": "application/json"})
+    assert (response.status, await response.read()) == (202, body)
+
+
 @pytest.mark.parametrize(
     ("body", "detail"),
     [
@@ -185,6 +209,47 @@ async def test_a_compressed_body_counts_as_large_as_it_becomes(http: Http) -> No
     assert (await problem(large))[0] == 413
     broken = await http.post("/v1/notes", data=b"no gzip", headers=headers)
     assert (await problem(broken))[0] == 400
+
+
+async def test_a_large_body_that_does_not_end_is_given_up(http: Http, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(door, "LARGE_PATIENCE_S", 0.05)
+    reader, writer = await asyncio.open_connection("127.0.0.1", http.port)
+    head = "PUT /v1/raw HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer good\r\nContent-Type: text/csv\r\n"
+    writer.write(f"{head}Content-Length: 100\r\n\r\na;b".encode())
+    try:
+        answer = await asyncio.wait_for(reader.readline(), 5)
+    finally:
+        writer.close()
+    assert answer == b"HTTP/1.1 408 Request Timeout\r\n"
+
+
+async def test_few_large_bodies_are_read_at_once_and_the_others_in_their_turn(
+    http: Http, seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go, read = asyncio.Event(), door._read  # pyright: ignore[reportPrivateUsage]
+    reading = 0
+
+    async def held(request: web.Request, most: int) -> bytes:
+        nonlocal reading
+        reading += 1
+        await go.wait()
+        return await read(request, most)
+
+    async def all_admitted() -> bool:
+        return seen.admitted == door.LARGE_AT_ONCE + 2
+
+    monkeypatch.setattr(door, "_read", held)
+    headers = {**TOKEN, "Content-Type": "text/csv"}
+    async with asyncio.TaskGroup() as callers:
+        asked = [
+            callers.create_task(http.put("/v1/raw", data=b"a;b", headers=headers))
+            for _ in range(door.LARGE_AT_ONCE + 2)
+        ]
+        await eventually(all_admitted)
+        at_once = reading
+        go.set()
+    assert at_once == door.LARGE_AT_ONCE
+    assert {task.result().status for task in asked} == {202}
 
 
 async def test_a_caller_that_leaves_in_the_middle_of_a_body_is_no_fault(

@@ -1,6 +1,7 @@
 """The index of permits within a second, forgetting in time, and an outbox that outlives what goes wrong."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -8,12 +9,14 @@ import pytest
 
 from dispatch.ministry.off import NoMinistry
 from dispatch.outbox.index import Index
+from dispatch.outbox.sweep import Sweep
 from lua import changes
 from permits.amended import AmendedPermit
 from permits.employees import RETENTION_MS, Epoch
 from permits.messages import DEAD_DECODER, ENCODER
 from runtime.connection import Client
 from runtime.embedded import EmbeddedStore
+from runtime.epochs import Epochs
 from runtime.leases import Lease
 from tests.eventually import eventually
 from tests.integration.ministry_simulator import ministry
@@ -25,6 +28,7 @@ from tests.integration.outboxes import (
     Office,
     counters,
     hurried,
+    known,
     listed,
     now_ms,
     of_person,
@@ -201,6 +205,63 @@ async def test_an_epoch_that_extended_a_permit_keeps_it(server: EmbeddedStore, r
         keys = PARTITIONS[ROUTE.of_document(zavod.employment.employee(standing.permit).document)[0]]
         ((_, score),) = await scored(redis, keys.ends)
         assert score == pytest.approx((until_ms + RETENTION_MS) / 1000, abs=1)
+
+
+async def test_nothing_is_forgotten_before_the_epochs_are_read_nor_while_one_cannot_be(
+    server: EmbeddedStore, redis: Client
+) -> None:
+    async with office(server.url) as zavod:
+        (standing,) = await zavod.grants(1)
+        await _ended(zavod, standing.permit.code, days_ago=31)
+        epoch = Epoch(1, "extend", now_ms() - 50 * DAY_MS, "decree", "staff", "0" * 32, now_ms() + DAY_MS)
+        await zavod.proclaims(epoch)
+        await _due(redis)
+        epochs = Epochs(zavod.wire.execute_command)
+        sweep = _sweep(zavod, epochs)
+        await sweep(len(PARTITIONS))
+        await zavod.stands(standing.permit.code)
+        await epochs.refresh()
+        await sweep(len(PARTITIONS))
+        await zavod.stands(standing.permit.code)
+        await redis.execute_command("RPUSH", "epochs", "{}")
+        with pytest.raises(msgspec.ValidationError):
+            await epochs.refresh()
+        epochs.known.clear()
+        await _due(redis)
+        await sweep(len(PARTITIONS))
+        await zavod.stands(standing.permit.code)
+
+
+async def test_a_sweep_takes_one_page_of_one_partition_and_the_next_goes_on(
+    server: EmbeddedStore, redis: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dispatch.outbox.sweep.PAGE", 2)
+    async with office(server.url) as zavod:
+        for partition in range(len(PARTITIONS)):
+            for one in await zavod.grants(3, partition=partition):
+                await _ended(zavod, one.permit.code, days_ago=31)
+        await _due(redis)
+        sweep = _sweep(zavod, known(zavod.wire, None))
+        left: list[list[int]] = []
+        for _ in range(2 * len(PARTITIONS)):
+            await sweep(1)
+            left.append([await redis.execute_command("ZCARD", keys.ends) for keys in PARTITIONS])
+        assert left == [
+            [1, 3, 3, 3], [1, 1, 3, 3], [1, 1, 1, 3], [1, 1, 1, 1],
+            [0, 1, 1, 1], [0, 0, 1, 1], [0, 0, 0, 1], [0, 0, 0, 0],
+        ]  # fmt: skip
+
+
+def _sweep(zavod: Office, epochs: Epochs) -> Callable[[int], Awaitable[None]]:
+    """So many sweeps, with all partitions held."""
+    index = Index(zavod.wire, route=ROUTE, partitions=PARTITIONS)
+    sweep = Sweep(zavod.wire, partitions=PARTITIONS, index=index, epochs=epochs)
+
+    async def swept(times: int) -> None:
+        for _ in range(times):
+            await sweep.sweep(range(len(PARTITIONS)))
+
+    return swept
 
 
 @pytest.mark.usefixtures("hurried")

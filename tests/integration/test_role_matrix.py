@@ -50,7 +50,7 @@ NEEDS: Final = {
     "show_permit_history": "read",
     "edit_permit": "edit",
     "submit_permit": "edit",
-    "reactivate_permit": "edit",
+    "reactivate_permit": "apply or edit",
     "delete_permit": "cancel",
     "show_import": "read or apply",
     "show_import_report": "read or apply",

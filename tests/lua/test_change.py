@@ -282,9 +282,11 @@ async def test_an_import_is_not_handed_over_on_the_wrong_type(store: Store) -> N
     assert await store.execute_command("EXISTS", KEYS.bulk("0" * 32)) == 0
 
 
-async def test_a_full_store_settles_changes_and_takes_no_epoch_and_no_import(redis: Client) -> None:
+async def test_a_full_store_settles_changes_and_takes_no_permit_no_epoch_and_no_import(redis: Client) -> None:
     await redis.execute_command("CONFIG", "SET", "maxmemory", 1)
     try:
+        with pytest.raises(OutOfMemoryError):
+            await redis.execute_command(*changes.create_command(KEYS, NEW))
         assert await change(redis, KEYS, NEW) == Done(number=0)
         assert await forget(redis, ("o01", 1)) == 0
         with pytest.raises(OutOfMemoryError):

@@ -1,5 +1,6 @@
 """What cannot work says so in one line that tells what to do, and ends with an error."""
 
+import asyncio
 import os
 import socket
 import subprocess
@@ -8,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from runtime.connection import Client
+from runtime.embedded import EmbeddedStore
 from tests.system.house import ICAZE, PARTITIONS, START_S, House, Running
 
 
@@ -107,6 +110,16 @@ def test_output_that_nobody_reads_ends_a_command_without_a_traceback(house: Hous
             [*ICAZE, "--help"], env=house.environ, stdout=closed, stderr=subprocess.PIPE, timeout=START_S, check=False
         )
     assert (done.returncode, done.stderr) == (1, b"")
+
+
+@pytest.mark.parametrize("role", ["dispatch", "api"])
+async def test_an_act_on_all_permits_that_cannot_be_read(
+    house: House, server: EmbeddedStore, redis: Client, role: str
+) -> None:
+    house.furnish()
+    await redis.execute_command("RPUSH", "epochs", b"{}")
+    done = await asyncio.to_thread(house.call, role, ICAZE_REDIS_URL=server.url, ICAZE_DURABILITY="memory")
+    one_line(done, "`epochs`", "ValidationError")
 
 
 def test_a_role_before_the_first_up(house: House) -> None:

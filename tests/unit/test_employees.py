@@ -9,10 +9,8 @@ from permits.employees import (
     MOST_DAYS,
     Act,
     Effective,
-    Employee,
     EmployeePermit,
     Epoch,
-    Request,
     Stored,
     effective,
     flaws,
@@ -133,16 +131,11 @@ def test_a_history_keeps_its_first_act_and_the_latest() -> None:
     assert [act.at_ms for act in acts] == [0, *range(11, MOST_ACTS + 10)]
 
 
-def asked(from_ms: int, until_ms: int) -> Request:
-    employee = Employee(fin="5ABC12D", document="AZE1111111", name="A")
-    return Request(employee=employee, from_ms=from_ms, until_ms=until_ms)
-
-
 def test_a_validity_that_cannot_be_is_a_flaw_of_its_field() -> None:
     now_ms, year_ms = 1_000 * DAY_MS, MOST_DAYS * DAY_MS
 
     def fields(from_ms: int, until_ms: int) -> list[str]:
-        return [flaw.field for flaw in flaws(asked(from_ms, until_ms), now_ms=now_ms)]
+        return [flaw.field for flaw in flaws(from_ms, until_ms, now_ms=now_ms)]
 
     assert fields(now_ms, now_ms + year_ms) == []
     assert fields(0, now_ms + 1) == []

@@ -2,6 +2,7 @@
 
 import logging
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -166,6 +167,21 @@ def test_a_client_alone_raises_the_alarm_past_500_misses() -> None:
     assert alarms("police") == before
     tell(limits, "police", None, 500, found=False)
     assert alarms("police") == before + 1
+
+
+def test_invented_persons_whose_misses_add_up_raise_one_alarm_an_hour_and_are_answered() -> None:
+    limits = Limits(msgspec.structs.replace(AMPLE, client_subject_misses=20))
+    before = alarms("portal")
+    raised: list[float] = []
+    for number in range(25):
+        assert tell(limits, "portal", f"person {number}", number, found=False)
+        assert tell(limits, "portal", f"person {number}", number, found=False)  # the same again is no other miss
+        assert tell(limits, "portal", f"person {number}", 1000 + number, found=True)
+        raised.append(alarms("portal") - before)
+    assert raised == [0] * 20 + [1] * 5
+    for number in range(21):
+        assert tell(limits, "portal", f"person {number}", number, found=False, now_s=HOUR_S)
+    assert alarms("portal") - before == 2
 
 
 # Memory

@@ -153,6 +153,13 @@ def test_an_operation_is_described_with_all_that_its_door_asks_for() -> None:
     assert "Query" not in document["components"]["schemas"]
 
 
+def test_an_operation_of_large_bodies_may_find_that_one_does_not_end() -> None:
+    large = msgspec.structs.replace(EDIT, max_body_bytes=32 << 20)
+    found = openapi.document([large])
+    assert found["paths"][EDIT.path]["put"]["responses"]["408"] == {"$ref": "#/components/responses/408"}
+    assert "408" in found["components"]["responses"]
+
+
 def test_an_open_operation_asks_for_no_token() -> None:
     look = openapi.document([EDIT, LOOK])["paths"][LOOK.path]["get"]
     assert look["security"] == []

@@ -13,7 +13,7 @@ from permits import codes
 from permits import policy as policies
 from permits.amended import AmendedPermit
 from permits.calendar import DAY_MS, HOUR_MS, rfc3339
-from permits.employees import Act, EmployeePermit, Epoch, Stored
+from permits.employees import MOST_ACTS, Act, Deed, EmployeePermit, Epoch, Stored
 from permits.messages import ENCODER
 from permits.policy import Policy
 
@@ -140,6 +140,29 @@ def test_an_employees_permit_shows_employer_and_when_it_was_confirmed() -> None:
         decided_at=rfc3339(NOW_MS - 8000),
     )
     assert known.at_ms == NOW_MS - 8000
+
+
+def with_acts(*deeds: Deed) -> EmployeePermit:
+    """A permit of the last hour and what was done to it, a second each, until now."""
+    acts = tuple(Act(at_ms=NOW_MS - 1000 * left, actor="a", deed=deed) for left, deed in enumerate(reversed(deeds)))
+    return msgspec.structs.replace(employee(), acts=acts[::-1])
+
+
+@pytest.mark.parametrize(
+    ("deeds", "ago_s"),
+    [
+        (("create", "confirm", "transmit"), 1),
+        (("create", "confirm", "transmit", "edit", "transmit"), 1),
+        (("create", "confirm", "transmit", "extend"), 2),
+        (("create", *["edit"] * (MOST_ACTS - 1)), 0),
+        (("create", *["extend"] * (MOST_ACTS - 1)), 0),
+    ],
+)
+def test_a_permit_says_what_it_says_since_its_last_edit_and_never_since_the_day_it_names(
+    deeds: tuple[Deed, ...], ago_s: int
+) -> None:
+    (known,) = stood(records=held(with_acts(*deeds)))
+    assert known.at_ms == NOW_MS - 1000 * ago_s
 
 
 def test_drafts_are_the_employers_alone() -> None:
