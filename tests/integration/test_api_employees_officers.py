@@ -77,13 +77,14 @@ async def test_an_employee_whose_key_is_missing_is_not_notified_but_the_permit_i
     assert await desk.notices() == []
 
 
-async def test_an_application_is_cancelled_before_the_ministry_hears_of_it_but_a_draft_is_no_permit(
-    desk: Desk,
-) -> None:
+async def test_an_application_is_cancelled_before_the_ministry_hears_of_it(desk: Desk) -> None:
     submitted = (await desk.employ(taken=False)).permit.code
     assert (await desk.extend(submitted))[0] == 409
     assert (await desk.cancel(submitted))[0] == 200
     assert await desk.fed() == []
+
+
+async def test_a_draft_is_no_permit(desk: Desk) -> None:
     draft = (await desk.employ(taken=False, draft=True)).permit.code
     assert (await desk.cancel(draft))[0] == 404
 
