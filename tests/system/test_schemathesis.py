@@ -24,6 +24,8 @@ STREAM: Final = "text/event-stream"
 PERSON: Final = {"tin": "1234567890", "fin": "7ABCDE1", "acr": "urn:asan:imza"}
 """Claims of somebody who may act for the organisation of the description's example."""
 EXAMPLES: Final = 25
+SEED: Final = "8103"
+"""A build says the same of the same code; other seeds are tried by hand."""
 MOST_S: Final = 240
 ROW: Final = {
     "fin": "5ABC12D",
@@ -35,12 +37,12 @@ ROW: Final = {
 # All checks are on. Three are told more statuses than they know by themselves:
 # * What fits the description can still be refused: a document that is none (422), something that is not there (404),
 #   is not in a state for it (409), has changed since (412), is as the
-#   caller saw it (304), or is not the caller's organisation (403).
+#   caller saw it (304), is not the caller's organisation (403), or is one question too many (429).
 # * An If-Match or a media type outside the description has a status of its own (412, 413, 415, 428).
 CHECKS: Final = """
 [checks]
-positive_data_acceptance.expected-statuses = ["2xx", 304, 403, 404, 409, 412, 422]
-negative_data_rejection.expected-statuses = [400, 401, 403, 404, 405, 412, 413, 415, 422, 428]
+positive_data_acceptance.expected-statuses = ["2xx", 304, 403, 404, 409, 412, 422, 429]
+negative_data_rejection.expected-statuses = [400, 401, 403, 404, 405, 412, 413, 415, 422, 428, 429]
 missing_required_header.expected-statuses = [400, 401, 403, 406, 415, 422, 428]
 """
 
@@ -71,7 +73,17 @@ def explore(house: House, door: str, operations: list[dict[str, Any]], bearer: s
     streams = [
         word for each in operations if streamed(each) for word in ("--exclude-operation-id", each["operationId"])
     ]
-    words = ["run", f"{door}/openapi.json", "--checks", "all", "--max-examples", str(EXAMPLES), *streams]
+    words = [
+        "run",
+        f"{door}/openapi.json",
+        "--checks",
+        "all",
+        "--max-examples",
+        str(EXAMPLES),
+        "--seed",
+        SEED,
+        *streams,
+    ]
     done = subprocess.run(
         [sys.executable, "-m", "schemathesis.cli", "--config-file", str(config), *words, "--request-timeout", "10"],
         cwd=house.folder,
