@@ -154,7 +154,7 @@ async def test_guesses_of_a_service_for_nobody_in_particular_give_away_a_thousan
     http: Http, redis: Client, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     await plant_all(redis, 25_000)
-    asker = Asker(http, clock, "/v1/status", client="thief")
+    asker = Asker(http, clock, "/v1/status", client="guesser-for-nobody")
     questions = [{"document": document(number)} for number in range(25_000)]
     answers = await asker.told_at_once(questions[:1_000])
     assert sum(map(permits, answers)) == 2
@@ -162,7 +162,7 @@ async def test_guesses_of_a_service_for_nobody_in_particular_give_away_a_thousan
     assert list(map(permits, answers)) == [0, 0]
     closed = set(await asker.told_at_once(questions[1_000:]))
     assert [(status, wait) for status, wait, _ in closed] == [(429, "3600")]
-    assert alarms("thief") == 1
+    assert alarms("guesser-for-nobody") == 1
     nothing_leaks(caplog, 25_000)
 
 
