@@ -6,6 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Final, Literal, get_args
 
 from aiohttp import web
@@ -14,6 +15,7 @@ from aiohttp.test_utils import TestServer
 from dispatch.ministry.http import HttpMinistry
 from ingest.signature import SignatureError, Signatures
 from runtime.keyring import Keyring
+from tests.eventually import eventually
 
 SECRET: Final = b"a secret of the Ministry's feed"
 KEYRING: Final = Keyring({"k1": b"k" * 32}, "k1")
@@ -75,7 +77,7 @@ class Simulator:
     async def _failing(self, fault: Fault, request: web.Request, events: list[Event]) -> web.StreamResponse:
         if fault == "late":  # it takes all, and says so when nobody listens any more
             self._took(events)
-            await asyncio.sleep(30)
+            await eventually(partial(_has_hung_up, request), within_s=30)
         if fault == "cut":
             self._took(events)
             assert request.transport is not None
@@ -190,6 +192,10 @@ def _ranges(numbers: list[int]) -> list[list[int]]:
         else:
             found.append([number, number])
     return found
+
+
+async def _has_hung_up(request: web.Request) -> bool:
+    return request.transport is None or request.transport.is_closing()
 
 
 @asynccontextmanager

@@ -4,12 +4,14 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Final, Literal, get_args
 
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from processor.registry.http import HttpRegistry
+from tests.eventually import eventually
 
 Fault = Literal[
     "error", "busy", "closed", "late", "cut", "half", "silent", "garbage", "strange", "typed", "moved", "bad_request",
@@ -64,7 +66,7 @@ class Simulator:
     async def _failing(self, fault: Fault, request: web.Request, asked: list[Question]) -> web.StreamResponse:
         body: Any = {"results": []}
         if fault == "late":
-            await asyncio.sleep(30)
+            await eventually(partial(_has_hung_up, request), within_s=30)
         if fault == "cut":
             assert request.transport is not None
             request.transport.abort()
@@ -98,6 +100,10 @@ class Simulator:
         if one["fin"] in self.refuse:
             return {"ref": one["ref"], "status": "refused", "reason": self.refuse[one["fin"]]}
         return {"ref": one["ref"], "status": "confirmed", "since": "2019"}
+
+
+async def _has_hung_up(request: web.Request) -> bool:
+    return request.transport is None or request.transport.is_closing()
 
 
 @asynccontextmanager

@@ -113,6 +113,15 @@ async def test_another_sheet_under_the_same_key_is_refused(house: House) -> None
     assert (await uploaded(house, ndjson(2), key="another"))["id"] != first["id"]
 
 
+async def test_of_two_sheets_at_once_under_one_key_one_is_taken_and_the_other_refused(
+    house: House, floor: ImportFloor
+) -> None:
+    answers = await asyncio.gather(upload(house, ndjson(1)), upload(house, ndjson(2)))
+    assert sorted(answer.status for answer in answers) == [202, 422]
+    await floor.work(floor.loop())
+    assert len(await floor.creations()) == 1
+
+
 async def test_a_sheet_that_cannot_be_used_leaves_nothing_behind(house: House, redis: Client) -> None:
     before = await everything(redis)
     for media, data, status, word in (
