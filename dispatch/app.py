@@ -50,7 +50,7 @@ def operator_of(current: Settings) -> Operator:
     return HttpOperator(current.operator_url, timeout_s=current.operator_timeout_s, connections=current.operator_window)
 
 
-def ministry_of(current: Settings, personal: Keyring) -> Ministry:
+def ministry_of(current: Settings, personal: Keyring) -> Ministry | NoMinistry:
     """The Ministry that the settings name."""
     if current.ministry == "http":
         return http_ministry(current, personal)

@@ -35,7 +35,7 @@ class HighWater:
                 try:
                     await self.look()
                 except (RedisError, OSError) as error:
-                    self.full_because = "the store does not answer"
+                    self.full_because = "the store does not answer; send again"
                     self._log.warning("high-water mark not read", error=type(error).__name__)
                 await asyncio.sleep(EVERY_S)
         finally:

@@ -65,26 +65,16 @@ local function change(keys, args)
     number = redis.call('HINCRBY', keys[4], 'numbered', 1)
     redis.call('XADD', keys[3], '*', 'm', '{"number":' .. string.format('%.0f', number) .. ',' .. asked.feed)
   end
-  if asked.event then
-    redis.call('XADD', keys[3], '*', 'm', asked.event)
-  end
-  if asked.application then
-    redis.call('XADD', keys[5], '*', 'm', asked.application)
-  end
-  if asked.reply then
-    redis.call('XADD', keys[6], '*', 'm', asked.reply)
-  end
-  if asked.dead then
-    redis.call('XADD', keys[8], '*', 'm', asked.dead)
+  for text, at in pairs({event = 3, application = 5, reply = 6, act = 7, dead = 8}) do
+    if asked[text] then
+      redis.call('XADD', keys[at], '*', 'm', asked[text])
+    end
   end
   if asked.number then
     redis.call('HSET', keys[9], asked.sender, asked.number)
     redis.call('EXPIREAT', keys[9], asked.until_s, 'NX')
   elseif asked.sender then
     redis.call('HDEL', keys[9], asked.sender)
-  end
-  if asked.act then
-    redis.call('XADD', keys[7], '*', 'm', asked.act)
   end
   return {'done', number}
 end

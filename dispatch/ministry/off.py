@@ -1,11 +1,13 @@
-"""No Ministry: every event is taken at once, so that a confirmed permit counts without being transmitted."""
+"""No Ministry: every event is taken at once, so that a confirmed permit counts without being transmitted.
+
+Epochs are left alone: a Ministry that is switched on later must hear of all of them, to judge as we do.
+"""
 
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
-from dispatch.ministry.port import FeedEvent, epoch_id
+from dispatch.ministry.port import FeedEvent
 from dispatch.operators.port import Outcome
-from permits.employees import Epoch
 
 
 class NoMinistry:
@@ -16,10 +18,6 @@ class NoMinistry:
     async def send(self, events: Sequence[FeedEvent]) -> Outcome:
         """All of it."""
         return Outcome(accepted=frozenset(event.id for event in events))
-
-    async def proclaim(self, epoch: Epoch) -> Outcome:
-        """This too."""
-        return Outcome(accepted=frozenset((epoch_id(epoch.number),)))
 
     async def close(self) -> None:
         """Nothing is held."""

@@ -24,8 +24,8 @@ def epoch_id(number: int) -> str:
     return f"epoch-{number}"
 
 
-class Ministry(Protocol):
-    """Who takes the feed."""
+class Taker(Protocol):
+    """Whoever takes events off the outbox."""
 
     ack: ClassVar[Literal["taken", "off"]]
     """The counter of `feed:{p}` under which its acceptances go."""
@@ -34,10 +34,14 @@ class Ministry(Protocol):
         """Hand over up to 100 events of different owners; never raises for a Ministry that misbehaves."""
         ...
 
-    async def proclaim(self, epoch: Epoch) -> Outcome:
-        """Hand over one epoch."""
-        ...
-
     async def close(self) -> None:
         """Let go of connections."""
+        ...
+
+
+class Ministry(Taker, Protocol):
+    """Who takes the feed."""
+
+    async def proclaim(self, epoch: Epoch) -> Outcome:
+        """Hand over one epoch."""
         ...

@@ -5,10 +5,12 @@ Reads `outbox:{p}` and `ends:{p}`. One pipelined look at all partitions is cheap
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Final
 
 from redis.exceptions import RedisError
 
+from dispatch.ministry.off import NoMinistry
 from dispatch.ministry.port import Ministry
 from dispatch.outbox.epoch_feed import EpochFeed
 from dispatch.outbox.index import Index
@@ -38,7 +40,7 @@ class Outbox:
         store: SharedWire,
         *,
         leases: Callable[[], Sequence[Lease]],
-        ministry: Ministry,
+        ministry: Ministry | NoMinistry,
         route: Route,
         partitions: Sequence[PartitionKeys],
         keyring: Keyring,
@@ -50,7 +52,9 @@ class Outbox:
         settlement = Settlement(store, employment=employment, partitions=partitions, ack=ministry.ack)
         self._index = Index(store, route=route, partitions=partitions)
         self._transmission = Transmission(store, ministry=ministry, settlement=settlement)
-        self._epoch_feed = EpochFeed(store, ministry=ministry, epochs=epochs.known)
+        self._epoch_feed = (
+            None if isinstance(ministry, NoMinistry) else EpochFeed(store, ministry=ministry, epochs=epochs.known)
+        )
         self._sweep = Sweep(store, partitions=partitions, index=self._index, epochs=epochs)
         self._log = Log("outbox")
 
@@ -59,7 +63,8 @@ class Outbox:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._repeated(self._tend, stop))
-                group.create_task(self._repeated(self._feed_epochs, stop))
+                if self._epoch_feed is not None:
+                    group.create_task(self._repeated(partial(self._feed_epochs, self._epoch_feed), stop))
             await self._transmission.finish()
         finally:
             self._transmission.drop()
@@ -75,8 +80,8 @@ class Outbox:
         self._transmission.start()
         return more
 
-    async def _feed_epochs(self) -> bool:
-        await self._epoch_feed.feed([lease for lease in self._leases() if lease.surely_ours])
+    async def _feed_epochs(self, feed: EpochFeed) -> bool:
+        await feed.feed([lease for lease in self._leases() if lease.surely_ours])
         return False
 
     async def _repeated(self, step: Callable[[], Awaitable[bool]], stop: asyncio.Event) -> None:

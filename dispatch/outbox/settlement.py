@@ -20,6 +20,8 @@ from runtime.telemetry import TRANSMITTED
 
 MINISTRY: Final = "ministry"
 """Actor of what the Ministry's word does to a permit."""
+NO_MINISTRY: Final = "no ministry"
+"""Actor of what happens in its place where there is none."""
 REASONS: Final = frozenset(
     ("unknown_employee", "unknown_organisation", "not_entitled", "zone_closed", "activity_suspended")
 )
@@ -74,7 +76,7 @@ class Settlement:
                 deed="transmit" if now == "transmitted" else "refuse",
                 status=now,
                 reason=reason,
-                actor=Actor(MINISTRY, trace=event.event.trace),
+                actor=Actor(MINISTRY if self._ack == "taken" else NO_MINISTRY, trace=event.event.trace),
                 now_ms=_now_ms(),
                 settles=done,
             ):

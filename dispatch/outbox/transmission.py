@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-from dispatch.ministry.port import FeedEvent, Ministry
+from dispatch.ministry.port import FeedEvent, Taker
 from dispatch.operators.port import Outcome
 from dispatch.outbox.entries import Entry, entries
 from dispatch.outbox.settlement import Settlement
@@ -53,7 +53,7 @@ class Sending:
 class Transmission:
     """The feed of one dispatcher."""
 
-    def __init__(self, store: SharedWire, *, ministry: Ministry, settlement: Settlement) -> None:
+    def __init__(self, store: SharedWire, *, ministry: Taker, settlement: Settlement) -> None:
         self._store = store
         self._ministry = ministry
         self._settlement = settlement

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import pytest
 
+from dispatch.ministry.off import NoMinistry
 from dispatch.ministry.port import Ministry
 from dispatch.outbox.outbox import Outbox
 from lua import changes
@@ -125,7 +126,7 @@ async def office(url: str) -> AsyncGenerator[Office, None]:
 class Running:
     """An outbox loop under way."""
 
-    def __init__(self, outbox: Outbox, wire: SharedWire, ministry: Ministry) -> None:
+    def __init__(self, outbox: Outbox, wire: SharedWire, ministry: Ministry | NoMinistry) -> None:
         self._wire = wire
         self._ministry = ministry
         self._stop = asyncio.Event()
@@ -159,7 +160,7 @@ def known(wire: SharedWire, proclaimed: list[Epoch] | None) -> Epochs:
 
 def tending(
     url: str,
-    ministry: Ministry,
+    ministry: Ministry | NoMinistry,
     *,
     epochs: list[Epoch] | None = None,
     partitions: Sequence[PartitionKeys] = PARTITIONS,
@@ -184,7 +185,7 @@ def tending(
 
 @asynccontextmanager
 async def outboxing(
-    url: str, ministry: Ministry, *, epochs: list[Epoch] | None = None
+    url: str, ministry: Ministry | NoMinistry, *, epochs: list[Epoch] | None = None
 ) -> AsyncGenerator[Running, None]:
     """A loop until the end of the block."""
     running = tending(url, ministry, epochs=epochs)

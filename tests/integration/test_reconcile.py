@@ -13,10 +13,12 @@ import icaze
 from dispatch.ministry.off import NoMinistry
 from dispatch.reconcile import Reconciliation, reconcile
 from lua.keys import EPOCHS_FED, LAYOUT
+from permits.employees import Epoch
 from runtime import keyring
 from runtime.connection import Client
 from runtime.embedded import EmbeddedStore
 from runtime.layout import make_secret, settle
+from tests.eventually import eventually
 from tests.integration.ministry_simulator import SECRET, Simulator, ministry
 from tests.integration.outboxes import (
     PARTITIONS,
@@ -25,6 +27,7 @@ from tests.integration.outboxes import (
     Office,
     hurried,
     listed,
+    now_ms,
     office,
     outboxing,
     until_settled,
@@ -133,6 +136,25 @@ async def test_what_was_settled_before_there_was_a_ministry_is_not_missed(server
         found = await asked(zavod, simulator)
         assert told(found) == []
         assert sum(one.off for one in found.partitions) == 5
+
+
+async def test_a_ministry_that_comes_later_hears_of_every_act_on_all_permits(
+    server: EmbeddedStore, redis: Client
+) -> None:
+    async with office(server.url) as zavod, ministry() as simulator:
+        async with outboxing(server.url, NoMinistry(), epochs=zavod.epochs):
+            await zavod.proclaims(Epoch(1, "deactivate", now_ms(), "decree", "staff", "0" * 32))
+            await zavod.grants(5)
+            await until_settled(redis)
+        assert told(await asked(zavod, simulator)) == []
+        async with outboxing(server.url, simulator.client(), epochs=zavod.epochs):
+
+            async def has_heard() -> bool:
+                return [epoch["id"] for epoch in simulator.epochs] == ["epoch-1"]
+
+            await eventually(has_heard)
+        found = await asked(zavod, simulator)
+        assert (told(found), found.epochs_transmitted) == ([], 1)
 
 
 Run = Callable[..., Any]
