@@ -4,6 +4,7 @@ Writes XACK on `replies:{p}` and `dead:{p}`; many partitions' settlements go in 
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Sequence
 from typing import Any, Final
@@ -36,7 +37,7 @@ class Ledger:
         self._dead: list[tuple[Outgoing, str]] = []
         self._awake = asyncio.Event()
         self._to_trim: dict[PartitionKeys, ReplyLane] = {}
-        self._trimmed_at = 0.0
+        self._trimmed_at = -math.inf
         self._registered_at: dict[PartitionKeys, float] = {}
         self._log = Log("dispatch")
 
@@ -140,7 +141,8 @@ class Ledger:
 
     async def _stay_registered(self, partitions: Sequence[PartitionKeys], now_ms: int) -> None:
         now = time.monotonic()
-        due = [keys for keys in partitions if now >= self._registered_at.get(keys, 0.0) + REGISTER_EVERY_S]
+        # The clock may have begun less than an hour ago: what was never registered is due whatever it shows.
+        due = [keys for keys in partitions if now >= self._registered_at.get(keys, -math.inf) + REGISTER_EVERY_S]
         replies = await self._call(
             [["FCALL", library.REGISTER, 2, keys.replies, keys.groups, DISPATCH_GROUP, now_ms] for keys in due]
         )
