@@ -19,17 +19,22 @@ COMMANDS: Final = {
     "dispatch": ("dispatch.app", "send replies to the operator, and the feed to the Ministry"),
     "api": ("api.app", "answer citizens, police, officers and organisations"),
     "send": ("ingest.send", "one SMS through the running ingest, and its reply"),
-    "explain": ("processor.explain", "how a text reads, changing nothing"),
+    "explain": ("processor.explain", "how a text reads, or what happened to a document, changing nothing"),
+    "block": ("processor.blocked_command", "put a document on a status list"),
+    "unblock": ("processor.unblock_command", "take a document off a status list"),
     "day": ("bench.day", "a synthetic national day, as NDJSON"),
-    "replay": ("bench.replay", "push a trace through ingest"),
+    "replay": ("bench.replay", "push a trace through ingest; with --dry-run, judge the archive by another policy"),
     "verify": ("processor.verification.command", "check the promises from audit trail, journal and sink log"),
     "reconcile": ("dispatch.reconcile", "hold our feed against what the Ministry has"),
+    "audit": ("processor.archive.command", "the archived trails: prove their chain, show their entries"),
     "dead": ("processor.dead_letters", "dead letters: list, show"),
     "policy": ("processor.rules", "check a policy file; show the rules in force at a time"),
     "token": ("api.token_command", "a development token"),
 }
 UNSHIPPED: Final = ("day", "replay")
 """Commands of `bench`, which only a source checkout has."""
+DRY_RUN: Final = ("processor.dry_run.command", "judge the archived decisions by another policy, changing nothing")
+"""What `icaze replay --dry-run` is: it needs no trace, and every installation has it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,7 +56,8 @@ def _run(words: list[str]) -> int:
     if name not in COMMANDS:
         print(f"icaze: no command {name!r}; `icaze --help` lists them", file=sys.stderr)
         return 2
-    module_name, summary = COMMANDS[name]
+    # A replay is two commands, which share nothing but their name.
+    module_name, summary = DRY_RUN if name == "replay" and "--dry-run" in rest else COMMANDS[name]
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:

@@ -18,8 +18,9 @@ from permits.employees import RETENTION_MS, Act, Actor, AuditAct, Effective, Epo
 from permits.messages import ENCODER, Lang, Reply
 from permits.partition import FIELD_BYTES
 from permits.replies import Script, Texts
-from runtime.employment import Employment, Versioned
+from runtime.employment import Employment
 from runtime.keyring import Keyring, SenderSeal, UnsealedError
+from runtime.permit_changes import Versioned
 
 NOTICE_WORTH_MS: Final = DAY_MS
 

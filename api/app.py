@@ -8,21 +8,23 @@ import asyncio
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
+from contextlib import aclosing
 from typing import Any, Final, Protocol
 
 from aiohttp import web
-from redis.exceptions import RedisError
 
 from api import docs_page
 from api.auth import Verify
 from api.authority import Organisations
+from api.blocked import BlockedDoor
+from api.blocked_bulk import BulkBlockedDoor
 from api.checks import ChecksDoor
 from api.contract import Operation
 from api.delegates import DelegatesDoor
 from api.door import elsewhere, routes
 from api.employee_permits import PermitsDoor
 from api.guessing import Guessing
+from api.histories import HistoriesDoor
 from api.holders import Holders
 from api.imports import Imports
 from api.issuers import open_verifier
@@ -34,21 +36,18 @@ from api.officers import Officers
 from api.organisations import OrganisationsDoor
 from api.parts import Parts, assembled
 from api.permit_lists import PermitListDoor
+from api.policies import PoliciesDoor
 from api.regime import RegimeDoor
 from api.status import Status
 from api.wires import Wires
-from lua.keys import PartitionKeys
-from lua.library import LibraryDiffersError, ensure_loaded
-from permits import policy as policies
-from permits.partition import Route
-from permits.policy import Policy, PolicyError
-from runtime import durability, embedded, keyring, layout, lifecycle
+from runtime import embedded, keyring, layout, lifecycle
 from runtime.connection import Wire, connect
 from runtime.doors import Readiness, new_app, opened
 from runtime.epochs import UNREAD, Epochs
-from runtime.errors import StartupError
+from runtime.fitness import load_functions, settled
+from runtime.policies import file_of
 from runtime.problems import problems
-from runtime.settings import Settings, load
+from runtime.settings import load
 from runtime.telemetry import start_logging
 
 READY_S: Final = 1.0
@@ -67,15 +66,22 @@ def registry(parts: Parts, monitor: MonitorDoor) -> list[Operation]:
     wires, route, now_ms, epochs = parts.wires, parts.route, parts.now_ms, parts.epochs.known
     organisations = Organisations(wires, partitions=parts.partitions, route=route, now_ms=now_ms)
     imports = Imports(organisations, wires, route=route, keyring=parts.keyring, epochs=epochs, now_ms=now_ms)
-    naming = Naming(wires, partitions=parts.partitions, policy=parts.policy, now_ms=now_ms)
+    naming = Naming(wires, partitions=parts.partitions, policy=parts.policies.latest, now_ms=now_ms)
     holders = Holders(
-        wires, partitions=parts.partitions, route=route, policy=parts.policy, epochs=epochs, now_ms=now_ms
+        wires, partitions=parts.partitions, route=route, policy=parts.policies.latest, epochs=epochs, now_ms=now_ms
     )
     guessing = Guessing(Limits(), time.monotonic)
     doors: list[DoorModule] = [
         Status(holders, guessing),
         MeDoor(holders, guessing),
-        ChecksDoor(holders, guessing, wires=wires, partitions=parts.partitions, now_ms=now_ms),
+        ChecksDoor(
+            holders,
+            guessing,
+            wires=wires,
+            partitions=parts.partitions,
+            policy=parts.policies.latest,
+            now_ms=now_ms,
+        ),
         OrganisationsDoor(organisations, now_ms=now_ms),
         DelegatesDoor(organisations, keyring=parts.keyring, now_ms=now_ms),
         PermitListDoor(organisations, parts.employment, wires=wires, epochs=epochs, now_ms=now_ms),
@@ -83,13 +89,14 @@ def registry(parts: Parts, monitor: MonitorDoor) -> list[Operation]:
             organisations,
             parts.employment,
             enlist=imports.enlist,
-            accepts=parts.policy.documents.accepts,
+            accepts=parts.policies.latest().documents.accepts,  # which no version changes
             epochs=epochs,
             now_ms=now_ms,
         ),
         imports,
         Officers(
             wires=wires,
+            partitions=parts.partitions,
             naming=naming,
             employment=parts.employment,
             keyring=parts.keyring,
@@ -98,6 +105,27 @@ def registry(parts: Parts, monitor: MonitorDoor) -> list[Operation]:
             now_ms=now_ms,
         ),
         RegimeDoor(wires=wires, epochs=parts.epochs, route=route, now_ms=now_ms),
+        BlockedDoor(
+            guessing,
+            wires=wires,
+            partitions=parts.partitions,
+            route=route,
+            policy=parts.policies.latest,
+            now_ms=now_ms,
+        ),
+        BulkBlockedDoor(
+            wires=wires, partitions=parts.partitions, route=route, policy=parts.policies.latest, now_ms=now_ms
+        ),
+        HistoriesDoor(
+            holders,
+            guessing,
+            wires=wires,
+            partitions=parts.partitions,
+            route=route,
+            policy=parts.policies.latest,
+            now_ms=now_ms,
+        ),
+        PoliciesDoor(parts.policies, wires=wires, partitions=parts.partitions, route=route, founding=parts.founding),
         monitor,
     ]
     return [operation for door in doors for operation in door.operations()]
@@ -144,61 +172,41 @@ async def _serve(stop: asyncio.Event) -> int:
     start_logging(settings.log_level)
     url = settings.redis_url or embedded.url(settings.data)
     route = layout.route(settings)
-    policy = _policy(settings)
+    policy, founding = file_of(settings)
     keys = keyring.load(settings)
     async with open_verifier(settings, _wall_ms) as verify:
-        partitions = await _settled(url, settings, route)
+        async with aclosing(connect(url)) as client:
+            partitions = await settled(client, settings, route, url, load_functions)
         wires = Wires(url)
         parts = assembled(
             wires,
             partitions=partitions,
             route=route,
             policy=policy,
+            founding=founding,
             keyring=keys,
             script=settings.script,
             now_ms=_wall_ms,
         )
+        await parts.policies.begin()
         monitor = MonitorDoor(wire=Wire(url), partitions=partitions, now_ms=_wall_ms)
         app = build_app(
             registry(parts, monitor), verify=verify, readiness=readiness_of(parts.epochs, settings.durability)
         )
         monitor.attach(app)
         await parts.epochs.begin()
-        following = asyncio.create_task(parts.epochs.follow())
+        await parts.policies.begin()
+        following = [asyncio.create_task(work) for work in (parts.epochs.follow(), parts.policies.follow())]
         try:
             async with opened(app, settings, settings.api_port, "api") as port:
                 sys.stdout.write(f"api  http://{settings.host}:{port}\n")
                 sys.stdout.flush()
                 await stop.wait()
         finally:
-            following.cancel()
+            for task in following:
+                task.cancel()
             await wires.close()
     return 0
-
-
-async def _settled(url: str, settings: Settings, route: Route) -> list[PartitionKeys]:
-    """The keys of every partition, from a store that keeps what the settings promise."""
-    client = connect(url)
-    try:
-        await durability.check(client, settings)
-        partitions = await layout.settle(client, route)
-        await ensure_loaded(client)
-        return partitions
-    except LibraryDiffersError as error:
-        raise StartupError(str(error)) from None
-    except (RedisError, OSError) as error:
-        raise StartupError(
-            f"api: the store does not serve ({type(error).__name__}); start `icaze up` or set ICAZE_REDIS_URL"
-        ) from None
-    finally:
-        await client.aclose()
-
-
-def _policy(settings: Settings) -> Policy:
-    try:
-        return policies.load(Path(settings.policy_file)) if settings.policy_file else policies.load()
-    except PolicyError as error:
-        raise StartupError(f"policy: {error}") from None
 
 
 def _wall_ms() -> int:

@@ -88,6 +88,7 @@ PATH_VARIABLES: Final[Mapping[str, tuple[str, str, str]]] = {
     "tin": (r"[0-9]{10}", "tax number of the organisation", "1234567890"),
     "code": (r"[2-9A-HJ-NP-Za-hj-np-z]{10}", "permit code", "23456789AB"),
     "delegate": (r"[0-9a-f]{16}", "id of a delegation", "0123456789abcdef"),
+    "version": (r"p[1-9][0-9]{0,8}-[0-9a-f]{8}", "version of the rules", "p1-0123abcd"),
     "import": (r"[0-9a-f]{32}", "id of an import", "0123456789abcdef0123456789abcdef"),
 }
 """Pattern, meaning and example of each path variable."""

@@ -18,7 +18,8 @@ from api.shown import HistoryShown, PermitShown, employee_shown, history_shown, 
 from permits.applications import PLACE_LETTERS, Row, moment_ms, read_row
 from permits.employees import Deed, Effective, Epoch, Flaw, Request, Stored, effective, flaws
 from permits.organisations import Authority, Organisation, Power
-from runtime.employment import LIVE, MOST_TRIES, Employment, Versioned
+from runtime.employment import MOST_TRIES, Employment
+from runtime.permit_changes import LIVE, Versioned
 from runtime.problems import ProblemError
 
 Enlist = Callable[[Call, Organisation, Authority], Awaitable[Answer]]

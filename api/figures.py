@@ -33,6 +33,8 @@ class Totals(msgspec.Struct, frozen=True):
     dead: int
     id_reused: int
     """Decided among them, whose aggregator's id had come before with other words."""
+    unanswered: int
+    """Refused among them, without a reply: their document or phone had too many refusals within the hour."""
 
 
 class VerdictCount(msgspec.Struct, frozen=True):
@@ -116,6 +118,7 @@ def _totals(now: Figures) -> Totals:
         moved=letters[MOVED],
         dead=letters[DEAD],
         id_reused=now.ids_reused,
+        unanswered=now.unanswered,
     )
 
 

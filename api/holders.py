@@ -36,7 +36,7 @@ class Holders:
         *,
         partitions: Sequence[PartitionKeys],
         route: Route,
-        policy: Policy,
+        policy: Callable[[], Policy],
         epochs: Sequence[Epoch],
         now_ms: Callable[[], int],
     ) -> None:
@@ -44,17 +44,20 @@ class Holders:
         self._wires = wires
         self._partitions = partitions
         self._policy = policy
-        self._days = policy.keep_days + 2
+        """The rules as last read."""
+        self._rules = policy()
+        self._days = self._rules.keep_days + 2
         self._epochs = epochs
         """Grows as epochs are proclaimed."""
         self._now_ms = now_ms
         self._today = 0
         self._names: dict[int, tuple[str, ...]] = {}
         self._packed_on = 0
-        self._packed: dict[int, bytes] = {}
+        self._packed: dict[int, tuple[bytes, list[bytes]]] = {}
 
     async def of_document(self, owner: Owner) -> list[Standing]:
         """All decisions and permits of a document, newest first."""
+        self._follow()
         partition, key = owner
         now_ms = self._now_ms()
         question = self._question(partition, key[:FIELD_BYTES], local_day(now_ms))
@@ -75,6 +78,7 @@ class Holders:
 
     async def of_citizen(self, owners: Sequence[Owner], person: Owner | None) -> list[Standing]:
         """All decisions and permits of some documents, and of the person as an employee; each once, newest first."""
+        self._follow()
         now_ms = self._now_ms()
         looks: list[_Look] = [
             look for partition, key in owners for look in self._looks(partition, key, local_day(now_ms))
@@ -116,19 +120,28 @@ class Holders:
             held,
             partition=partition,
             owner=key,
-            policy=self._policy,
+            policy=self._rules,
             epochs=self._epochs,
             now_ms=now_ms,
         )
+
+    def _follow(self) -> None:
+        """Go by new rules, which may have records kept longer."""
+        rules = self._policy()
+        if rules is not self._rules:
+            self._rules, self._days = rules, rules.keep_days + 2
+            self._today = self._packed_on = 0
 
     def _question(self, partition: int, field: bytes, today: int) -> bytes:
         """The looks of one document as they go over the wire: packing them each time costs more than sending them."""
         if today != self._packed_on:
             self._packed_on, self._packed = today, {}
-        question = self._packed.get(partition)
-        if question is None:
-            question = self._packed[partition] = packed(self._looks(partition, _ANY_FIELD, today))
-        return question.replace(_ANY_HEX, field.hex().encode()).replace(_ANY_FIELD, field)
+        parts = self._packed.get(partition)
+        if parts is None:
+            start, rest = packed(self._looks(partition, _ANY_FIELD, today)).split(_ANY_HEX)
+            parts = self._packed[partition] = (start, rest.split(_ANY_FIELD))
+        start, between = parts
+        return b"%b%b%b" % (start, field.hex().encode(), field.join(between))
 
     def _looks(self, partition: int, key: bytes, today: int) -> list[_Look]:
         field = key[:FIELD_BYTES]

@@ -68,6 +68,8 @@ class ImportShown(msgspec.Struct, frozen=True):
     reactivated: int
     conflict: int
     refused: int
+    failed: int
+    """By a fault of ours: to be sent again under another Idempotency-Key."""
     started_at: str | None
     finished_at: str | None
 

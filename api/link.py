@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 
 import hiredis
+import msgspec
 from hiredis import pack_command  # pyright: ignore[reportUnknownVariableType]
 from redis.asyncio import ConnectionPool
 from redis.exceptions import BusyLoadingError, RedisError, ResponseError
@@ -23,20 +24,17 @@ def packed(commands: Sequence[Command | Sequence[Any]]) -> bytes:
     return b"".join([_pack(tuple(command)) for command in commands])
 
 
-class Ask:
+class Ask(msgspec.Struct):
     """The commands of one caller, and the replies so far."""
 
-    __slots__ = ("answer", "count", "due_s", "packed", "repeatable", "replies")
-
-    def __init__(
-        self, answer: "asyncio.Future[list[Any]]", packed: bytes, count: int, due_s: float, repeatable: bool
-    ) -> None:  # by place: it is made for every question
-        self.answer = answer
-        self.packed = packed
-        self.count = count
-        self.due_s = due_s
-        self.repeatable = repeatable
-        self.replies: list[Any] = []
+    answer: "asyncio.Future[list[Any]]"
+    packed: bytes
+    count: int
+    due_s: float
+    repeatable: bool
+    replies: list[Any] = []
+    error: RedisError | None = None
+    """The first error among the replies."""
 
     def fail(self, error: RedisError) -> None:
         """Unless its caller has its answer, or is gone."""
@@ -59,9 +57,7 @@ class Link(asyncio.Protocol):
         """Proves that the store serves us; raises what it says where it does not."""
         ask = Ask(self._loop.create_future(), packed(commands), len(commands), 0.0, False)
         self.send([ask])
-        for reply in await ask.answer:
-            if isinstance(reply, Exception):
-                raise reply
+        await ask.answer
 
     def send(self, asks: list[Ask]) -> None:
         """All in one write."""
@@ -85,11 +81,16 @@ class Link(asyncio.Protocol):
             self._reader.feed(data)
             while (reply := next_reply()) is not _NOT_YET:
                 ask = sent[0]
+                if isinstance(reply, RedisError):
+                    ask.error = ask.error or reply
                 ask.replies.append(reply)
                 if len(ask.replies) == ask.count:
                     sent.popleft()
                     if not ask.answer.done():
-                        ask.answer.set_result(ask.replies)
+                        if ask.error is None:
+                            ask.answer.set_result(ask.replies)
+                        else:
+                            ask.answer.set_exception(ask.error)
         except (hiredis.ProtocolError, IndexError):  # not the store's language, or a reply that nobody waits for
             self._on_lost(self)
 

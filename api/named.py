@@ -17,7 +17,7 @@ from permits.amended import AmendedPermit
 from permits.calendar import day_name, day_start_ms, local_day
 from permits.employees import EmployeePermit
 from permits.policy import Policy, Purpose
-from runtime.employment import Versioned
+from runtime.permit_changes import Versioned
 
 UNKNOWN_HONOURED_DAYS: Final = 2
 """For a permit without end whose purpose the policy no longer knows: the same as a purpose that says nothing."""
@@ -46,7 +46,12 @@ class Naming:
     """Finds permits by their codes."""
 
     def __init__(
-        self, wires: Wires, *, partitions: Sequence[PartitionKeys], policy: Policy, now_ms: Callable[[], int]
+        self,
+        wires: Wires,
+        *,
+        partitions: Sequence[PartitionKeys],
+        policy: Callable[[], Policy],
+        now_ms: Callable[[], int],
     ) -> None:
         self._wires = wires
         self._partitions = partitions
@@ -61,7 +66,7 @@ class Naming:
         partition, field, byte = address
         keys = self._partitions[partition]
         today = local_day(self._now_ms())
-        days = range(today + 1, today - self._policy.keep_days - 1, -1)
+        days = range(today + 1, today - self._policy().keep_days - 1, -1)
         held, *records = await self._wires.read(
             ("HGETALL", keys.held(field)), *(("HGET", keys.day(day_name(day)), field) for day in days)
         )
@@ -86,7 +91,7 @@ class Naming:
     def _decided(self, partition: int, field: bytes, entry: RecordEntry) -> SmsPermit:
         """A permit as the day record has it."""
         owner = field + entry.tag
-        purpose = self._policy.at(asked_ms(entry)).purpose(entry.purpose)
+        purpose = self._policy().at(asked_ms(entry)).purpose(entry.purpose)
         from_ms = entry.decided_s * 1000
         until_ms = from_ms + entry.minutes * 60_000 if entry.minutes else None
         permit = AmendedPermit(
@@ -104,7 +109,7 @@ class Naming:
         return self._sms(0, permit)
 
     def _sms(self, version: int, permit: AmendedPermit) -> SmsPermit:
-        return SmsPermit(version, permit, self._policy.at(permit.asked_ms).purpose(permit.purpose))
+        return SmsPermit(version, permit, self._policy().at(permit.asked_ms).purpose(permit.purpose))
 
 
 def asked_ms(entry: RecordEntry) -> int:

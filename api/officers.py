@@ -1,10 +1,11 @@
 """`/v1/permits/{code}`: an officer cancels a permit with a reason, or extends it by a doctor's certificate.
 
-`named` finds the permit, `amending` changes it. What was done already is answered as the first time.
+`named` finds the permit, `amending` changes it. What was done already is answered as the first time. Writes to
+`acts:{p}` what changed nothing: an officer has looked all the same. No record, no answer.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Annotated, Final
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta
@@ -14,12 +15,16 @@ from api.authority import busy, not_here
 from api.contract import Answer, Call, Operation
 from api.named import Named, Naming, SmsPermit
 from api.wires import Wires
+from lua.keys import PartitionKeys
+from permits import codes
 from permits.applications import moment_ms
 from permits.calendar import DAY_MS
-from permits.employees import Actor, Epoch
+from permits.employees import Actor, AuditAct, Epoch
+from permits.messages import ENCODER
 from permits.replies import Script
-from runtime.employment import LIVE, Employment
+from runtime.employment import Employment
 from runtime.keyring import Keyring
+from runtime.permit_changes import LIVE
 from runtime.problems import ProblemError
 
 MOST_EXTENSION_DAYS: Final = 7
@@ -54,6 +59,7 @@ class Officers:
         self,
         *,
         wires: Wires,
+        partitions: Sequence[PartitionKeys],
         naming: Naming,
         employment: Employment,
         keyring: Keyring,
@@ -61,6 +67,8 @@ class Officers:
         script: Script,
         now_ms: Callable[[], int],
     ) -> None:
+        self._wires = wires
+        self._partitions = partitions
         self._naming = naming
         self._amending = Amending(wires, employment=employment, keyring=keyring, epochs=epochs, script=script)
         self._now_ms = now_ms
@@ -96,25 +104,31 @@ class Officers:
 
     async def cancel(self, call: Call) -> Answer:
         """End every permit in force that the code names."""
+        return await self._recorded(call, "cancel", self._cancelled(call))
+
+    async def extend(self, call: Call) -> Answer:
+        """Move the end of the newest permit in force that the code names."""
+        return await self._recorded(call, "extend", self._extended(call))
+
+    async def _cancelled(self, call: Call) -> Answer:
         done: list[ChangedPermit] = []
         for _ in range(MOST_TRIES):
             named, now_ms = await self._named(call), self._now_ms()
             asked = Amendment(deed="cancel", actor=_actor(call), now_ms=now_ms, reason=call.body.reason)
             left = [found for found in named.permits if self._amending.now(found, now_ms).status in LIVE]
-            if not left:
-                done = done or [
-                    self._amending.shown(found) for found in named.permits if self._amending.stands(found, asked)
-                ]
+            if not left and not done:
+                done = [self._amending.shown(found) for found in named.permits if self._amending.stands(found, asked)]
                 if not done:
                     raise _over()
+                await self._record(call, "cancel: done before")
+            if not left:
                 return Answer(body=ChangedPermits(done))
             for found in left:
                 changed = await self._amending.amended(named, found, asked)
                 done += () if changed is None else (changed,)
         raise busy()
 
-    async def extend(self, call: Call) -> Answer:
-        """Move the end of the newest permit in force that the code names."""
+    async def _extended(self, call: Call) -> Answer:
         body: Extension = call.body
         for _ in range(MOST_TRIES):
             named, now_ms = await self._named(call), self._now_ms()
@@ -130,6 +144,7 @@ class Officers:
                 raise _over()
             found = max(active, key=lambda found: found.permit.from_ms)
             if self._amending.stands(found, asked):
+                await self._record(call, "extend: done before")
                 return Answer(body=ChangedPermits([self._amending.shown(found)]))
             if isinstance(found, SmsPermit) and not (found.purpose and found.purpose.extendable):
                 raise ProblemError(409, "Not extendable", "the rules extend no permit for this purpose")
@@ -145,6 +160,35 @@ class Officers:
         if named is None or not named.permits:
             raise not_here()
         return named
+
+    async def _recorded(self, call: Call, deed: str, work: Coroutine[Any, Any, Answer]) -> Answer:
+        """The answer of an act; where it is refused, with a record of its own: else the change has it."""
+        try:
+            return await work
+        except ProblemError as error:
+            await self._record(call, f"{deed}: {error.problem.title.lower()}")
+            raise
+
+    async def _record(self, call: Call, reason: str) -> None:
+        """An officer's look at what a code names; what can be no code names nothing that was looked at."""
+        code = call.path("code")
+        address = codes.decode(code)
+        if address is None:
+            return
+        partition, field, byte = address
+        actor = _actor(call)
+        act = AuditAct(
+            at_ms=self._now_ms(),
+            actor=actor.subject,
+            deed="look_up",
+            reason=reason,
+            method=actor.method,
+            trace=actor.trace,
+            code=codes.encode(partition, field, bytes((byte,))),
+            client=actor.client,
+        )
+        acts = self._partitions[partition % len(self._partitions)].acts
+        await self._wires.write(("XADD", acts, "*", "m", ENCODER.encode(act)))
 
 
 def _actor(call: Call) -> Actor:

@@ -11,9 +11,11 @@ from lua.keys import PartitionKeys
 from permits.partition import Route
 from permits.policy import Policy
 from permits.replies import Script
+from permits.versions import Founding
 from runtime.employment import Employment
 from runtime.epochs import Epochs
 from runtime.keyring import Keyring
+from runtime.policies import Policies
 
 
 class Parts(msgspec.Struct, frozen=True):
@@ -22,7 +24,8 @@ class Parts(msgspec.Struct, frozen=True):
     wires: Wires
     partitions: Sequence[PartitionKeys]
     route: Route
-    policy: Policy
+    policies: Policies
+    founding: Founding
     keyring: Keyring
     epochs: Epochs
     employment: Employment
@@ -36,6 +39,7 @@ def assembled(
     partitions: Sequence[PartitionKeys],
     route: Route,
     policy: Policy,
+    founding: Founding,
     keyring: Keyring,
     script: Script,
     now_ms: Callable[[], int],
@@ -51,5 +55,6 @@ def assembled(
         return (await wires.read(command))[0]
 
     epochs = Epochs(ask)
+    policies = Policies(ask, key=partitions[0].policies, file=policy)
     employment = Employment(send, route=route, partitions=partitions, keyring=keyring, epochs=epochs.known)
-    return Parts(wires, partitions, route, policy, keyring, epochs, employment, script, now_ms)
+    return Parts(wires, partitions, route, policies, founding, keyring, epochs, employment, script, now_ms)

@@ -12,8 +12,9 @@ from api.contract import etag_of
 from permits.calendar import rfc3339
 from permits.employees import Act, Deed, Effective, Employee, EmployeePermit, Epoch, SealMethod, Status
 from permits.organisations import Delegation, Organisation, Power
-from runtime.employment import Employment, Versioned
+from runtime.employment import Employment
 from runtime.keyring import UnsealedError
+from runtime.permit_changes import Versioned
 from runtime.telemetry import Log
 
 _log = Log("api")

@@ -16,7 +16,7 @@ from permits import codes
 from permits.amended import AmendedPermit
 from permits.calendar import rfc3339
 from permits.employees import EmployeePermit, Epoch, effective
-from permits.outcomes import REASON_OF
+from permits.outcomes import APPROVED, REASON_OF
 from permits.partition import FIELD_BYTES
 from permits.policy import Policy, Purpose
 
@@ -138,29 +138,29 @@ def _amended(record: AmendedPermit, policy: Policy, now_ms: int) -> Standing:
 
 def _decided(entry: RecordEntry, partition: int, field: bytes, policy: Policy, now_ms: int) -> Standing:
     """An entry of a day record that nobody has changed since."""
-    purpose = policy.at(asked_ms(entry)).purpose(entry.purpose)
+    code = entry.purpose or None
+    purpose = policy.at(asked_ms(entry)).purpose(code)
     zone, zones = _zone(purpose)
     decided_ms = entry.decided_s * 1000
     decided_at = rfc3339(decided_ms)
-    owner = field + entry.tag
-    if not entry.approved:
+    if entry.letter != APPROVED:
         reason = REASON_OF.get(entry.letter)
-        refusal = Permit(None, "sms", entry.purpose or None, "refused", None, None, zone, reason, decided_at=decided_at)
-        return Standing(refusal, decided_ms, owner, zones)
-    until_ms = decided_ms + entry.minutes * 60_000 if entry.minutes else None
-    ends_ms = honoured_until_ms(decided_ms, purpose) if until_ms is None else until_ms
-    permit = Permit(
-        code=codes.encode(partition, field, entry.digest),
-        kind="sms",
-        purpose=entry.purpose or None,
-        status="active" if now_ms < ends_ms else "expired",
-        valid_from=decided_at,
-        valid_until=None if until_ms is None else rfc3339(until_ms),
-        zone=zone,
-        reason=None,
-        decided_at=decided_at,
-    )
-    return Standing(permit, decided_ms, owner, zones)
+        permit = Permit(None, "sms", code, "refused", None, None, zone, reason, None, decided_at)
+    else:
+        until_ms = decided_ms + entry.minutes * 60_000 if entry.minutes else None
+        permit = Permit(  # by place: it is made for most answers
+            codes.encode(partition, field, entry.digest),
+            "sms",
+            code,
+            "active" if now_ms < (until_ms or honoured_until_ms(decided_ms, purpose)) else "expired",
+            decided_at,
+            None if until_ms is None else rfc3339(until_ms),
+            zone,
+            None,
+            None,
+            decided_at,
+        )
+    return Standing(permit, decided_ms, field + entry.tag, zones)
 
 
 def _zone(purpose: Purpose | None) -> tuple[str | None, tuple[str, ...]]:

@@ -21,8 +21,10 @@ SCOPES: Final = {
     "mygov": "status",
     "police": "checks",
     "officer": "permits.cancel permits.extend",
-    "staff": "monitor",
+    "staff": "monitor lists histories",
+    "health": "lists",
     "regime": "regime",
+    "policy": "policy",
     "organisation": "organisation",
     "citizen": "me",
 }

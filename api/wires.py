@@ -6,7 +6,7 @@ Pools and tasks cost a request more than the store does: here it costs one futur
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from redis.exceptions import ConnectionError as StoreConnectionError
@@ -39,20 +39,20 @@ class Wires:
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
 
-    def read(self, *commands: Command | Sequence[Any]) -> Coroutine[Any, Any, list[Any]]:
+    def read(self, *commands: Command | Sequence[Any]) -> "asyncio.Future[list[Any]]":
         """Raw replies in order, from one round trip; asked once more where the connection breaks meanwhile.
 
         Raises one of STORE_ERRORS, within the patience, where the store is away; an error reply is raised too.
         """
-        return self._asked(packed(commands), len(commands), repeatable=True)
+        return self._asked(packed(commands), len(commands), True)
 
-    def read_packed(self, commands: bytes, count: int) -> Coroutine[Any, Any, list[Any]]:
+    def read_packed(self, commands: bytes, count: int) -> "asyncio.Future[list[Any]]":
         """As `read`, for so many commands that the caller has made into `link.packed` bytes."""
-        return self._asked(commands, count, repeatable=True)
+        return self._asked(commands, count, True)
 
-    def write(self, *commands: Command | Sequence[Any]) -> Coroutine[Any, Any, list[Any]]:
+    def write(self, *commands: Command | Sequence[Any]) -> "asyncio.Future[list[Any]]":
         """As `read`, but never sent twice: after one of STORE_ERRORS the caller cannot know whether it was applied."""
-        return self._asked(packed(commands), len(commands), repeatable=False)
+        return self._asked(packed(commands), len(commands), False)
 
     async def close(self) -> None:
         """Drop the connection; whoever still waits is told that the store is away."""
@@ -68,24 +68,25 @@ class Wires:
             await link.lost
         self._fail_unsent("closed")
 
-    async def _asked(self, commands: bytes, count: int, *, repeatable: bool) -> list[Any]:
-        if not count:
-            return []
-        sent = 0 if self._link is None else len(self._link.sent)
-        if self._closed or sent + len(self._unsent) >= MOST_WAITING:
-            raise StoreConnectionError("closed" if self._closed else "too many questions wait for the store")
+    def _asked(self, commands: bytes, count: int, repeatable: bool) -> "asyncio.Future[list[Any]]":
         loop = asyncio.get_running_loop()
-        ask = Ask(loop.create_future(), commands, count, loop.time() + self._patience_s, repeatable)
-        if not self._unsent:
-            loop.call_soon(self._send)
-        self._unsent.append(ask)
-        if self._timer is None:
-            self._timer = loop.call_at(ask.due_s, self._expire)
-        replies = await ask.answer
-        for reply in replies:
-            if isinstance(reply, Exception):
-                raise reply
-        return replies
+        answer = loop.create_future()
+        unsent = self._unsent
+        sent = 0 if self._link is None else len(self._link.sent)
+        if not count:
+            answer.set_result([])
+        elif self._closed or sent + len(unsent) >= MOST_WAITING:
+            answer.set_exception(
+                StoreConnectionError("closed" if self._closed else "too many questions wait for the store")
+            )
+        else:
+            ask = Ask(answer, commands, count, loop.time() + self._patience_s, repeatable)
+            if not unsent:
+                loop.call_soon(self._send)
+            unsent.append(ask)
+            if self._timer is None:
+                self._timer = loop.call_at(ask.due_s, self._expire)
+        return answer
 
     def _send(self) -> None:
         """Everything asked since the last turn of the loop, in one write."""
@@ -131,7 +132,7 @@ class Wires:
                 continue
             if ask.repeatable and not self._closed:
                 ask.repeatable = False
-                ask.replies.clear()
+                ask.replies, ask.error = [], None
                 again.append(ask)
             else:
                 ask.fail(StoreConnectionError("the connection broke"))

@@ -13,12 +13,11 @@ from random import Random
 from typing import BinaryIO
 
 import msgspec
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from bench.author import MIXES, Author, Intent
 from bench.crowd import Crowd
 from bench.intensity import arrivals
+from bench.progress import passed_on
 
 REPEAT_DELAY_MS = (1_000, 30_000)  # an aggregator repeats what it takes for unacknowledged
 
@@ -95,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     try:
         with args.output.open("wb") as out:
-            write(_shown(drawn, args.messages), out)
+            write(passed_on(drawn, args.messages, doing="writing"), out)
     except OSError as error:
         print(f"icaze day: {error}", file=sys.stderr)
         return 1
@@ -113,22 +112,6 @@ def write(drawn: Iterator[tuple[Sms, Intent]], out: BinaryIO) -> None:
             out.write(lines)
             lines.clear()
     out.write(lines)
-
-
-def _shown(drawn: Iterator[tuple[Sms, Intent]], messages: int) -> Iterator[tuple[Sms, Intent]]:
-    """Passes the messages on, with a progress bar where standard error is a terminal."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield from drawn
-        return
-    columns = (TextColumn("writing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("day", total=messages)
-        for count, message in enumerate(drawn, 1):
-            if count % 10_000 == 0:
-                progress.update(task, completed=count)
-            yield message
-        progress.update(task, completed=messages)
 
 
 def _positive(text: str) -> int:

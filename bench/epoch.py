@@ -26,6 +26,7 @@ import redis
 
 from bench import api_house
 from bench.arguments import positive
+from bench.progress import passed_on
 from lua.keys import PartitionKeys, partition_keys
 from permits import codes
 from permits.calendar import DAY_MS, rfc3339
@@ -157,7 +158,7 @@ def _plant(store: Any, names: list[PartitionKeys], count: int) -> None:
     """Transmitted permits, with the entries by which sweep and lists find them."""
     rng = random.Random(1)
     now_ms = time.time_ns() // 1_000_000
-    for start in range(0, count, CHUNK):
+    for start in passed_on(range(0, count, CHUNK), count, doing="planting", each=CHUNK):
         pipe = store.pipeline(transaction=False)
         for number in range(start, min(start + CHUNK, count)):
             permit = _permit(rng, number, len(names), now_ms)

@@ -2,7 +2,8 @@
 
 Runs `icaze up` with the http operator on free ports and an empty data folder, replays the day with a journal, waits
 until the last reply is out, and lets `icaze verify` look for violations. With `--kill-worker N` the worker is
-killed (-9) N times on the way; `up` starts it again.
+killed (-9) N times on the way; `up` starts it again. With `--across-midnight` the SMS come as a backlog from both sides
+of a midnight at which the rules change.
 """
 
 import argparse
@@ -18,11 +19,13 @@ import tempfile
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 import redis
 
+from bench import midnight
 from bench.api_house import ICAZE, ApiHouse, conditions, opened
 
 ROLES: Final = ("ingest", "process", "dispatch", "api")
@@ -35,6 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=8103)
     parser.add_argument("--mix", choices=("launch", "steady", "rule-change"), default="launch")
     parser.add_argument("--kill-worker", type=int, default=0, metavar="N", help="kill -9 the worker N times")
+    parser.add_argument("--across-midnight", action="store_true", help="the rules change in the middle of the backlog")
     parser.add_argument("--folder", type=Path, help="where trace, journal, log and data go (default: a new one)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -57,8 +61,13 @@ def _measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     if not trace.exists():
         day = [*ICAZE, "day", "--messages", arguments.messages, "--seed", arguments.seed, "--mix", arguments.mix]
         subprocess.run([str(word) for word in (*day, "-o", trace)], check=True)
+    settings, keeping = dict[str, str](), list[str]()
+    if arguments.across_midnight:
+        at = midnight.latest(datetime.now(UTC))
+        trace, keeping = midnight.moved(trace, at), ["--keep-times"]
+        settings["ICAZE_POLICY_FILE"] = str(midnight.policy(folder, at))
     (folder / "journal.ndjson").unlink(missing_ok=True)
-    with _sink(folder) as sink, opened(folder, _settings(folder, sink)) as house:
+    with _sink(folder) as sink, opened(folder, _settings(folder, sink) | settings) as house:
         store: Any = redis.Redis(unix_socket_path=house.doors["store"].removeprefix("unix://"))
         idle = _used(store)
         began = time.monotonic()
@@ -72,6 +81,7 @@ def _measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
                 "--url",
                 house.doors["ingest"],
                 "--json",
+                *keeping,
             ],
             stdout=subprocess.PIPE,
         )
@@ -93,6 +103,7 @@ def _measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "conditions": conditions(
             messages=count,
             mix=arguments.mix,
+            across_midnight=arguments.across_midnight,
             seed=arguments.seed,
             workers_killed=killed,
             generator="replay and sink on the same machine",

@@ -26,6 +26,7 @@ from bench import api_house
 from bench.api_house import ApiHouse
 from bench.arguments import positive, positive_number
 from bench.line import Line, connected, hang_up, request_bytes
+from bench.progress import show
 from permits import sms
 
 CONNECTIONS: Final = 64
@@ -42,12 +43,15 @@ class Answers(msgspec.Struct):
     """What came back."""
 
     latencies_s: list[float]
+    """Those that were never answered have the longest wait of all."""
     statuses: Counter[int]
     """0: the connection broke."""
     late_s: list[float]
     """How long after its time each question was sent."""
     seconds: float
     asked: int
+    unanswered: int = 0
+    """The connection broke, or the patience ended."""
 
     def figures(self) -> dict[str, float]:
         """As a report shows them."""
@@ -56,6 +60,7 @@ class Answers(msgspec.Struct):
             "asked": self.asked,
             "answered": right,
             "failed": self.asked - right,
+            "unanswered": self.unanswered,
             "answered_per_s": round(right / self.seconds, 1),
             **{
                 f"p{name}_ms": _ms(self.latencies_s, share)
@@ -74,27 +79,36 @@ async def ask_openly(
     due: deque[float] = deque()
     count = int(rate * seconds)
     answers = Answers([], Counter(), [], seconds, count)
-    all_answered = asyncio.Event()
+    asking: set[Line] = set()
+    lost: list[float] = []
+    all_ended = asyncio.Event()
     request = cycle(requests)
 
     def answered(line: Line, status: int) -> None:
-        answers.latencies_s.append(time.perf_counter() - line.intended_s)
+        if line not in asking:  # given up
+            return
+        asking.remove(line)
         answers.statuses[status] += 1
         if status:
+            answers.latencies_s.append(time.perf_counter() - line.intended_s)
             idle.append(line)
             send()
-        if len(answers.latencies_s) == count:
-            all_answered.set()
+        else:
+            lost.append(line.intended_s)
+        if answers.statuses.total() == count:
+            all_ended.set()
 
     def send() -> None:
         while due and idle:
             line = idle.pop()
             line.intended_s = due.popleft()
             answers.late_s.append(time.perf_counter() - line.intended_s)
+            asking.add(line)
             line.ask(next(request))
 
     lines = await connected(url, connections, answered)
     idle += lines
+    display = asyncio.create_task(show(answers.statuses.total, count, what="questions"))
     began_s = time.perf_counter()
     for number in range(count):
         intended_s = began_s + number / rate
@@ -103,8 +117,17 @@ async def ask_openly(
             await asyncio.sleep(max(early_s, TICK_S))
         due.append(intended_s)
     send()
-    await asyncio.wait({asyncio.ensure_future(all_answered.wait())}, timeout=LAST_ANSWERS_S)
-    answers.seconds = time.perf_counter() - began_s
+    await asyncio.wait({asyncio.ensure_future(all_ended.wait())}, timeout=LAST_ANSWERS_S)
+    ended_s = time.perf_counter()
+    answers.seconds = ended_s - began_s
+    lost += [*due, *(line.intended_s for line in asking)]
+    asking.clear()
+    answers.unanswered = len(lost)
+    if lost:
+        longest_s = max(ended_s - min(lost), *answers.latencies_s)
+        answers.latencies_s += [longest_s] * len(lost)
+    display.cancel()
+    await asyncio.gather(display, return_exceptions=True)
     hang_up(lines)
     return answers
 

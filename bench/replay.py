@@ -113,6 +113,7 @@ class Replay:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
+    parser.epilog = "With --dry-run it judges the archive by another policy: icaze replay --dry-run --help"
     parser.add_argument("file", type=Path, metavar="FILE", help="NDJSON of ingest objects, as `day` writes them")
     pace = parser.add_mutually_exclusive_group()
     pace.add_argument("--rate", type=_positive, metavar="R", help="messages a second (default: all at once)")
@@ -172,7 +173,15 @@ async def _watched(plan: Plan) -> Outcome:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop, number)
-    display = asyncio.create_task(show(replay.tally, count_lines(plan.file)))
+    tally = replay.tally
+    display = asyncio.create_task(
+        show(
+            lambda: tally.accepted + tally.rejected,
+            count_lines(plan.file),
+            what="messages",
+            more=lambda: f", {tally.rejected:,} rejected, {tally.retries:,} retries",
+        )
+    )
     try:
         return await replay.run()
     finally:

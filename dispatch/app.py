@@ -17,12 +17,12 @@ from dispatch.operators.http import HttpOperator
 from dispatch.operators.port import Operator
 from dispatch.outbox.outbox import Outbox
 from lua import calls
-from lua.keys import DISPATCH_GROUP
-from lua.library import LibraryDiffersError, ensure_loaded
-from runtime import doors, durability, embedded, keyring, layout, lifecycle, settings
-from runtime.connection import Client, Wire, connect, shown
+from lua.keys import DISPATCH_GROUP, PartitionKeys
+from runtime import doors, embedded, keyring, layout, lifecycle, settings
+from runtime.connection import Client, Wire, connect
 from runtime.epochs import Epochs
 from runtime.errors import StartupError
+from runtime.fitness import load_functions, settled
 from runtime.keyring import Keyring
 from runtime.settings import Settings
 from runtime.shared import SharedWire
@@ -68,17 +68,7 @@ async def serve(stop: asyncio.Event) -> int:
     url = current.redis_url or embedded.url(current.data)
     route = layout.route(current)
     async with aclosing(connect(url)) as client:
-        try:
-            await durability.check(client, current)
-            partitions = await layout.settle(client, route)
-            await ensure_loaded(client)
-            now_ms = time.time_ns() // 1_000_000
-            for keys in partitions:
-                await calls.register(client, keys, group=DISPATCH_GROUP, now_ms=now_ms)
-        except LibraryDiffersError as error:
-            raise StartupError(str(error)) from None
-        except (RedisError, OSError) as error:
-            raise StartupError(f"store {shown(url)}: {error}") from None
+        partitions = await settled(client, current, route, url, load_functions, _register)
         dispatcher = Dispatcher(client, url, operator=operator, partitions=partitions, settings=current)
         wire, epochs_wire = SharedWire(Wire(url)), Wire(url)
         epochs = Epochs(epochs_wire.execute_command)
@@ -112,6 +102,13 @@ async def serve(stop: asyncio.Event) -> int:
         await operator.close()
         await ministry.close()
     return 0
+
+
+async def _register(client: Client, partitions: list[PartitionKeys]) -> None:
+    """Our group on every reply stream."""
+    now_ms = time.time_ns() // 1_000_000
+    for keys in partitions:
+        await calls.register(client, keys, group=DISPATCH_GROUP, now_ms=now_ms)
 
 
 async def _worked(dispatcher: Dispatcher, outbox: Outbox, epochs: Epochs, stop: asyncio.Event) -> None:

@@ -19,9 +19,9 @@ from lua.keys import PartitionKeys
 from permits.messages import ENCODER
 from permits.partition import Route
 from permits.sms import read
-from runtime import doors, durability, embedded, layout, lifecycle, settings
-from runtime.connection import Wire, connect, shown
-from runtime.errors import StartupError
+from runtime import doors, embedded, layout, lifecycle, settings
+from runtime.connection import Wire, connect
+from runtime.fitness import settled
 from runtime.problems import ProblemError
 from runtime.telemetry import APPEND_SECONDS, SMS_ACCEPTED, SMS_REJECTED, start_logging
 from runtime.tracing import REQUEST_ID, given_request_id, given_trace
@@ -151,11 +151,7 @@ async def serve(stop: asyncio.Event) -> int:
     route = layout.route(current)
     signatures = signature.load(current.aggregators_file)
     async with aclosing(connect(url)) as client:
-        try:
-            await durability.check(client, current)
-            partitions = await layout.settle(client, route)
-        except (RedisError, OSError) as error:
-            raise StartupError(f"store {shown(url)}: {error}") from None
+        partitions = await settled(client, current, route, url)
         high_water = HighWater(Wire(url), partitions, current)
         commit = GroupCommit(Wire(url))
         ingest = Ingest(route=route, partitions=partitions, signatures=signatures, commit=commit, high_water=high_water)

@@ -11,11 +11,12 @@ import msgspec
 from lua import library
 from lua.keys import PartitionKeys
 from lua.store import Store
+from permits.regimes import Limits, Rule
 
 Arg = bytes | str | int
 Command = list[Arg]
 
-MESSAGE_BYTES: Final = 33
+MESSAGE_BYTES: Final = 35
 ASK: Final = "?"
 """In the place of an outcome letter: the rules decide."""
 
@@ -26,6 +27,8 @@ class Decided(msgspec.Struct, frozen=True):
     letters: str
     ids_reused: int
     removed: int
+    unanswered: int
+    """Refusals of whoever had too many within the hour."""
 
 
 class Fenced(msgspec.Struct, frozen=True):
@@ -62,6 +65,7 @@ class Batch(msgspec.Struct, frozen=True):
     seals: bytes
     """Sealed numbers, 16 bytes for each message that is left to the rules."""
     rules: Sequence[bytes]
+    """Rows of limits, lists and rules (`rule_row`)."""
     frames: Sequence[tuple[str, str]]
     """Rests of refusals, before and after the document's tail."""
     texts: Sequence[Arg]
@@ -76,13 +80,14 @@ def decide_command(keys: PartitionKeys, *, epoch: str, batch: Batch, record_byte
     command: Command = [
         "FCALL",
         library.DECIDE,
-        6 + len(batch.days) + len(batch.hours),
+        7 + len(batch.days) + len(batch.hours),
         keys.fence("decide"),
         keys.inbound,
         keys.replies,
         keys.audit,
         keys.dead,
         keys.counts(batch.counts_day),
+        keys.blocked,
     ]
     command += [keys.day(day) for day in batch.days]
     command += [keys.senders(hour) for hour in batch.hours]
@@ -95,11 +100,25 @@ def decide_command(keys: PartitionKeys, *, epoch: str, batch: Batch, record_byte
     return command
 
 
+def rule_row(limits: Limits, lists: Sequence[int], rules: Sequence[Rule]) -> bytes:
+    """What a request must pass, as `decide` reads it; `lists` are the numbers of those that bar."""
+    return bytes(
+        (
+            limits.refusals_answered_per_hour or 0,
+            limits.requests_per_document or 0,
+            limits.senders_per_document or 0,
+            len(lists),
+            *lists,
+            *(byte for rule in rules for byte in (rule.limit, len(rule.purposes), *rule.purposes)),
+        )
+    )
+
+
 def decide_reply(reply: Any) -> DecideReply:
     """What `decide` answered."""
     tag = reply[0]
     if tag == b"decided":
-        return Decided(letters=reply[1].decode(), ids_reused=reply[2], removed=reply[3])
+        return Decided(letters=reply[1].decode(), ids_reused=reply[2], removed=reply[3], unanswered=reply[4])
     if tag == b"fenced":
         return Fenced(epoch=reply[1].decode())
     if tag == b"applied":

@@ -4,59 +4,78 @@
 -- the stream, and the caller must hold the lane's lease (its epoch is the fence): then every entry is ours, or
 -- the whole batch was applied by an earlier call whose answer was lost.
 --
--- KEYS  1 fence  2 inbound  3 replies  4 audit  5 dead  6 counts  7.. day records, consecutive days, oldest first,
---       then the senders of permits that end before some hours
+-- KEYS  1 fence  2 inbound  3 replies  4 audit  5 dead  6 counts  7 blocked  8.. day records, consecutive days,
+--       oldest first, then the senders of permits that end before some hours
 -- ARGV  1 epoch  2 id of the first entry  3 lowest id that stays (last id + 1)  4 number of entries
 --       5 bytes a record may hold  6 the batch's audit JSON  7 expiry of counts, s
 --       8 messages, STRIDE bytes each:
---           1-4 field | 5-23 entry without its letter | 24 letter, '?' where the rules decide | 25 index of the
---           day of arrival, from 0 | 26 rule row, 0 none | 27 refusal frame, 0 none | 28 1 = known by its text
---           | 29 a '?': which hour's senders take its number, from 1 | 30-33 document's tail
+--           1-4 field | 5-25 entry without its letter | 26 letter, '?' where the rules decide | 27 index of the
+--           day of arrival, from 0 | 28 rule row, from 1 | 29 refusal frame, 0: no reply | 30 1 = known by its text
+--           | 31 a '?': which hour's senders take its number, from 1 | 32-35 document's tail
+--           A '?' has three frames in a row: for the quota, for abuse, for a list.
 --       9 sealed numbers of the senders, SEAL bytes a '?'  10 number of day records
---       11 number of rule rows, then the rows: {limit, letter, count of purposes, purposes...}*, bytes
+--       11 number of rule rows, then the rows, bytes: refusals answered an hour, requests a day, phones a day, each
+--       0 for no limit; number of lists that bar, lists...; then {limit, count of purposes, purposes...}*
 --       then the number of refusal frames, then (before, after) of each
 --       then the expiry of each day record and each hour's senders, s
 --       then texts: two a '?' (start of the reply, rest if approved), none for 'M', one for any other
 -- A record's entries, ENTRY bytes each:
 --       1-4 owner's tag | 5-8 digest of (source, sender, id) | 9-10 digest of the text | 11-14 arrival, s
 --       | 15-18 seconds to the decision << 14 | minutes << 2 | days from quota day to arrival + 1
---       | 19 purpose | 20 letter
+--       | 19-20 first bytes of the sender's hash | 21 purpose | 22 letter
+-- A document's value in `blocked`, LISTED bytes for each list it stands on:
+--       1 list | 2-5 from, s | 6-9 until, s, 0 no end
 -- A permit's field among the senders: the field of its record, 4 bytes, and its digest, 6
--- Reply {'decided', letters, ids reused, entries removed} | {'fenced', epoch in force} | {'applied'} | {'gap'}
+-- Reply {'decided', letters, ids reused, entries removed, refusals unanswered}
+--       | {'fenced', epoch in force} | {'applied'} | {'gap'}
 --       'gap': the batch does not begin at the head of the stream: read again from there.
 --       Entries removed are those from the first to the last: another number than the batch's says that one between
 --       was deleted by hand, or left out by the caller.
-local STRIDE = 33
-local ENTRY = 20
+local STRIDE = 35
+local ENTRY = 22
+local LISTED = 9
 local SEAL = 16
-local ID_AT, TEXT_AT, ARRIVAL_AT, DAY_AT, PURPOSE_AT, LETTER_AT = 4, 8, 10, 17, 18, 19
--- Letters as bytes, '?aDSMX': no string is made for each message, and none can be taken apart while loading.
-local ASK, APPROVED, DUPLICATE, SHED, MOVED, DEAD = 63, 97, 68, 83, 77, 88
+local ID_AT, TEXT_AT, ARRIVAL_AT, DAY_AT, SENDER_AT, PURPOSE_AT, LETTER_AT = 4, 8, 10, 17, 18, 20, 21
+-- Letters as bytes, '?aqdkDSMX': no string is made for each message, and none can be taken apart while loading.
+local ASK, APPROVED, QUOTA, ABUSE, BLOCKED = 63, 97, 113, 100, 107
+local DUPLICATE, SHED, MOVED, DEAD = 68, 83, 77, 88
+local FRAME_OF = {[QUOTA] = 0, [ABUSE] = 1, [BLOCKED] = 2}
 local TEXT_WINDOW_S = 120
 local DEDUP_DAYS = 2
+local REFUSALS_WINDOW_S = 3600
 
 local function u32(value, at)
   local a, b, c, d = string.byte(value, at, at + 3)
   return ((a * 256 + b) * 256 + c) * 256 + d
 end
 
-local function parse_rules(row)
+-- A row of what a request must pass: a limit of 0 is nil.
+local function parse_rules(text)
   local byte = string.byte
-  local rules, at = {}, 1
-  while at <= #row do
-    local limit, letter, count = byte(row, at, at + 2)
-    local purposes = {}
-    for p = at + 3, at + 2 + count do
-      purposes[byte(row, p)] = true
-    end
-    rules[#rules + 1] = {limit, letter, purposes}
-    at = at + 3 + count
+  local answered, requests, phones, count = byte(text, 1, 4)
+  local row = {
+    answered = answered > 0 and answered, requests = requests > 0 and requests, phones = phones > 0 and phones,
+  }
+  for l = 5, 4 + count do
+    row.lists = row.lists or {}
+    row.lists[byte(text, l)] = true
   end
-  return rules
+  local at = 5 + count
+  while at <= #text do
+    local limit, named = byte(text, at, at + 1)
+    local purposes = {}
+    for p = at + 2, at + 1 + named do
+      purposes[byte(text, p)] = true
+    end
+    row[#row + 1] = {limit, purposes}
+    at = at + 2 + named
+  end
+  return row
 end
 
 -- Fails before anything is written where a key holds another type: there is no rollback.
 local function check_types(keys, first_senders)
+  redis.call('HLEN', keys[7])
   redis.call('XLEN', keys[3])
   redis.call('XLEN', keys[4])
   redis.call('XLEN', keys[5])
@@ -67,20 +86,23 @@ local function check_types(keys, first_senders)
 end
 
 -- Looks through an owner's records, day by day. Returns whether the SMS at `base` was decided before, whether its
--- id was seen with other words, and the purposes of the permits that stand for the quota's day, nil where none do.
+-- id was seen with other words, and the owner's past, nil where there is none: `requests` decided for the quota's day,
+-- the `phones` they came from and how many those are, the `permits` among them by purpose, and the `refusals` of the
+-- last hour.
 local function look_up(values, days, blob, base, day, quota_day, by_text)
   local sub, byte = string.sub, string.byte
   local tag, id, text = sub(blob, base + 5, base + 8), sub(blob, base + 9, base + 12), sub(blob, base + 13, base + 14)
-  local reused, held = false, nil
+  local arrival = u32(blob, base + 15)
+  local reused, past = false, nil
   for j = 1, days do
     local value = values[j]
     for at = 1, value and #value or 0, ENTRY do
       if sub(value, at, at + 3) == tag then
+        local apart = u32(value, at + ARRIVAL_AT) - arrival
         if sub(value, at + ID_AT, at + ID_AT + 3) == id then
           if sub(value, at + TEXT_AT, at + TEXT_AT + 1) ~= text then
             reused = true
           elseif by_text then
-            local apart = u32(value, at + ARRIVAL_AT) - u32(blob, base + 15)
             if apart <= TEXT_WINDOW_S and apart >= -TEXT_WINDOW_S then
               return true, false
             end
@@ -88,27 +110,59 @@ local function look_up(values, days, blob, base, day, quota_day, by_text)
             return true, false
           end
         end
-        if byte(value, at + LETTER_AT) == APPROVED and j - byte(value, at + DAY_AT) % 4 == quota_day then
-          held = held or {}
-          held[#held + 1] = byte(value, at + PURPOSE_AT)
+        past = past or {requests = 0, refusals = 0, permits = {}, phones = {}, count = 0}
+        local purpose, letter = byte(value, at + PURPOSE_AT, at + LETTER_AT)
+        if letter ~= APPROVED and apart > -REFUSALS_WINDOW_S then
+          past.refusals = past.refusals + 1
+        end
+        if j - byte(value, at + DAY_AT) % 4 == quota_day then
+          local phone = sub(value, at + SENDER_AT, at + SENDER_AT + 1)
+          past.requests = past.requests + 1
+          -- Who was turned away as one phone too many does not become known by it.
+          if letter ~= ABUSE and not past.phones[phone] then
+            past.phones[phone] = true
+            past.count = past.count + 1
+          end
+          if letter == APPROVED then
+            past.permits[#past.permits + 1] = purpose
+          end
         end
       end
     end
   end
-  return false, reused, held
+  return false, reused, past
 end
 
--- The letter that the rules give to a request of an owner who holds permits.
-local function judge(rules, held)
-  for r = 1, #rules do
-    local rule, count = rules[r], 0
-    for h = 1, #held do
-      if rule[3][held[h]] then
+-- Whether a document stands on one of some lists at a moment.
+local function is_listed(value, lists, at_s)
+  for at = 1, value and lists and #value or 0, LISTED do
+    if lists[string.byte(value, at)] then
+      local until_s = u32(value, at + 5)
+      if u32(value, at + 1) <= at_s and (until_s == 0 or at_s < until_s) then
+        return true
+      end
+    end
+  end
+  return false
+end
+
+-- The letter that limits and rules give to a request of an owner with a past.
+local function judge(row, past, phone)
+  if row.requests and past.requests >= row.requests then
+    return ABUSE
+  end
+  if row.phones and past.count >= row.phones and not past.phones[phone] then
+    return ABUSE
+  end
+  for r = 1, #row do
+    local rule, count = row[r], 0
+    for p = 1, #past.permits do
+      if rule[2][past.permits[p]] then
         count = count + 1
       end
     end
     if count >= rule[1] then
-      return rule[2]
+      return QUOTA
     end
   end
   return APPROVED
@@ -119,7 +173,8 @@ local function count(key, tally, expiry)
   local names, fields = {}, {}
   for counted in pairs(tally) do
     names[#names + 1] = counted
-    fields[#fields + 1] = counted == 0 and 'id_reused' or string.char(math.floor(counted / 256)) .. counted % 256
+    local named = type(counted) == 'string'
+    fields[#fields + 1] = named and counted or string.char(math.floor(counted / 256)) .. counted % 256
   end
   local before, written = redis.call('HMGET', key, unpack(fields)), {}
   for k = 1, #names do
@@ -144,8 +199,8 @@ local function decide(keys, args)
     return {'gap'}
   end
   local days = tonumber(args[10])
-  local hours = #keys - 6 - days
-  check_types(keys, 7 + days)
+  local hours = #keys - 7 - days
+  check_types(keys, 8 + days)
 
   local cap, audit, counts_expiry, blob, seals = tonumber(args[5]), args[6], args[7], args[8], args[9]
   local at = 11
@@ -159,14 +214,16 @@ local function decide(keys, args)
   local expiries_at = at
   at = at + days + hours
 
-  local fields = {}
+  local fields, owners = {}, {}
   for i = 1, n do
     local base = (i - 1) * STRIDE
     fields[i] = sub(blob, base + 1, base + 4)
+    owners[i] = sub(blob, base + 1, base + 8)
   end
+  local listed = redis.call('EXISTS', keys[7]) == 1 and redis.call('HMGET', keys[7], unpack(owners)) or {}
   local stored, touched, order = {}, {}, {}
   for j = 1, days do
-    stored[j] = redis.call('HMGET', keys[6 + j], unpack(fields))
+    stored[j] = redis.call('HMGET', keys[7 + j], unpack(fields))
     touched[j], order[j] = {}, {}
   end
 
@@ -175,11 +232,13 @@ local function decide(keys, args)
     senders[h] = {}
   end
 
-  local letters, answers, dead, tally, ids_reused = {}, {}, {}, {}, 0
+  local letters, answers, dead, tally, silent, unanswered = {}, {}, {}, {}, {}, 0
+  local ids_reused = 0
   for i = 1, n do
     local base, field = (i - 1) * STRIDE, fields[i]
-    local timing, purpose, asked, day, row, frame, by_text, hour = byte(blob, base + 22, base + 29)
+    local timing, _, _, purpose, asked, day, named, frame, by_text, hour = byte(blob, base + 22, base + 31)
     local letter = asked
+    silent[i] = 48
     if asked == DEAD then
       dead[#dead + 1] = args[at]
       at = at + 1
@@ -193,11 +252,11 @@ local function decide(keys, args)
           values[j] = value
         end
       end
-      local known, reused, held = false, false, nil
+      local known, reused, past = false, false, nil
       local record = values and values[day] or ''
       -- A full record is not looked through: a flood on one document must not hold the store.
       if values and #record < cap then
-        known, reused, held = look_up(values, days, blob, base, day, day - timing % 4, by_text == 1)
+        known, reused, past = look_up(values, days, blob, base, day, day - timing % 4, by_text == 1)
       end
       if reused then
         ids_reused = ids_reused + 1
@@ -207,24 +266,32 @@ local function decide(keys, args)
       elseif #record >= cap then
         letter = SHED
       else
+        local row = rule_rows[named]
         if asked == ASK then
-          letter = held and row > 0 and judge(rule_rows[row], held) or APPROVED
+          if listed[i] and is_listed(listed[i], row.lists, u32(blob, base + 15)) then
+            letter = BLOCKED
+          else
+            letter = past and judge(row, past, sub(blob, base + 23, base + 24)) or APPROVED
+          end
         end
         if not touched[day][field] then
           order[day][#order[day] + 1] = field
         end
-        touched[day][field] = record .. sub(blob, base + 5, base + 23) .. string.char(letter)
+        touched[day][field] = record .. sub(blob, base + 5, base + 25) .. string.char(letter)
         if letter == APPROVED then
           answers[#answers + 1] = args[at] .. args[at + 1]
           local kept = senders[hour]
           kept[#kept + 1] = field .. sub(blob, base + 9, base + 14)
           kept[#kept + 1] = sub(seals, sealed + 1, sealed + SEAL)
+        elseif frame == 0 or past and row.answered and past.refusals >= row.answered then
+          silent[i], unanswered = 49, unanswered + 1
         else
-          local before, after = args[frames_at + 2 * frame - 2], args[frames_at + 2 * frame - 1]
+          local own = asked == ASK and frame + FRAME_OF[letter] or frame
+          local before, after = args[frames_at + 2 * own - 2], args[frames_at + 2 * own - 1]
           if after == '' then
             answers[#answers + 1] = args[at] .. before
           else
-            answers[#answers + 1] = args[at] .. before .. sub(blob, base + 30, base + 33) .. after
+            answers[#answers + 1] = args[at] .. before .. sub(blob, base + 32, base + 35) .. after
           end
         end
       end
@@ -240,7 +307,10 @@ local function decide(keys, args)
     tally[counted] = (tally[counted] or 0) + 1
   end
   if ids_reused > 0 then
-    tally[0] = ids_reused
+    tally.id_reused = ids_reused
+  end
+  if unanswered > 0 then
+    tally.unanswered = unanswered
   end
 
   local removed = redis.call('XTRIM', keys[2], 'MINID', '=', stays)
@@ -251,14 +321,14 @@ local function decide(keys, args)
       written[#written + 1] = touched[j][field]
     end
     if #written > 0 then
-      redis.call('HSET', keys[6 + j], unpack(written))
-      redis.call('EXPIREAT', keys[6 + j], args[expiries_at + j - 1], 'NX')
+      redis.call('HSET', keys[7 + j], unpack(written))
+      redis.call('EXPIREAT', keys[7 + j], args[expiries_at + j - 1], 'NX')
     end
   end
   for h = 1, hours do
     if #senders[h] > 0 then
-      redis.call('HSET', keys[6 + days + h], unpack(senders[h]))
-      redis.call('EXPIREAT', keys[6 + days + h], args[expiries_at + days + h - 1], 'NX')
+      redis.call('HSET', keys[7 + days + h], unpack(senders[h]))
+      redis.call('EXPIREAT', keys[7 + days + h], args[expiries_at + days + h - 1], 'NX')
     end
   end
   for i = 1, #answers do
@@ -268,9 +338,13 @@ local function decide(keys, args)
     redis.call('XADD', keys[5], '*', 'm', dead[i])
   end
   local outcome = string.char(unpack(letters))
-  redis.call('XADD', keys[4], '*', 'm', audit, 'v', outcome)
+  if unanswered > 0 then
+    redis.call('XADD', keys[4], '*', 'm', audit, 'v', outcome, 'w', string.char(unpack(silent)))
+  else
+    redis.call('XADD', keys[4], '*', 'm', audit, 'v', outcome)
+  end
   count(keys[6], tally, counts_expiry)
-  return {'decided', outcome, ids_reused, removed}
+  return {'decided', outcome, ids_reused, removed, unanswered}
 end
 
 -- allow-oom: a full store can still drain its backlog, and every type was checked before the first write.

@@ -46,9 +46,11 @@ KEY_TABLE: Final = (
     KeySpec(
         "replies:{p}", "stream", "process", "dispatch, registered groups", "trimmed below the lowest group", "unsent"
     ),
-    KeySpec("audit:{p}", "stream", "process", "verify", "trimmed by age, ICAZE_AUDIT_DAYS", "decisions"),
+    KeySpec("audit:{p}", "stream", "process", "verify, archive", "trimmed by age, once archived", "decisions"),
     KeySpec("dead:{p}", "stream", "process, dispatch", "dead", "trimmed by age, ICAZE_DEAD_DAYS", "dead letters"),
     KeySpec("day:{p}:<YYYYMMDD>", "hash", "process", "process, api", "days after its day, by policy", "owners a day"),
+    KeySpec("blocked:{p}", "hash", "api", "process, api", "none: a field a document", "documents on status lists"),
+    KeySpec("phone:{p}:<phone>:<YYYYMMDD>", "set", "process", "process", "2 days", "phones that come often"),
     KeySpec("counts:{p}:<YYYYMMDD>", "hash", "process", "up, verify", "8 days", "outcomes x purposes"),
     KeySpec(
         "senders:{p}:<YYYYMMDDHH>", "hash", "process, api", "api", "until its hour: permits' ends", "permits in force"
@@ -63,9 +65,13 @@ KEY_TABLE: Final = (
     KeySpec("applications:{p}", "stream", "api, process", "process", "entries go when judged", "unconfirmed"),
     KeySpec("outbox:{p}", "stream", "api, process", "dispatch", "entries go when taken", "untransmitted"),
     KeySpec("feed:{p}", "hash", "api, process, dispatch", "dispatch", "none: a few counters", "nothing"),
-    KeySpec("acts:{p}", "stream", "api, process, dispatch", "auditors", "trimmed by age, ICAZE_AUDIT_DAYS", "acts"),
+    KeySpec(
+        "acts:{p}", "stream", "api, process, dispatch", "auditors, archive", "trimmed by age, once archived", "acts"
+    ),
+    KeySpec("archive:{p}", "hash", "process", "process, audit", "none: a field a trail", "nothing"),
     KeySpec("imports:{p}", "stream", "api", "process", "entries go when done", "imports under way"),
     KeySpec("import:{p}:<id>", "hash", "api, process", "api, process", "7 days", "imports"),
+    KeySpec("policies:{p}", "list", "api", "api, process, verify", "none: an item each", "versions of the rules"),
     KeySpec("epochs", "list", "api", "api, dispatch", "none: an item each", "mass acts"),
     KeySpec("epochs_fed", "string", "dispatch", "dispatch", "none: one key", "nothing"),
     KeySpec("groups:{p}", "hash", "dispatch, other readers", "dispatch", "none: a field a group", "groups"),
@@ -119,6 +125,7 @@ class PartitionKeys(msgspec.Struct, frozen=True):
     audit: str
     dead: str
     groups: str
+    blocked: str
     ends: str
     organisations: str
     applications: str
@@ -126,6 +133,9 @@ class PartitionKeys(msgspec.Struct, frozen=True):
     feed: str
     acts: str
     imports: str
+    policies: str
+    """Of the first partition alone: the versions of the rules."""
+    archive: str
 
     def day(self, name: str) -> str:
         """Record hash of one day of arrival, `YYYYMMDD`."""
@@ -138,6 +148,10 @@ class PartitionKeys(msgspec.Struct, frozen=True):
     def senders(self, hour: str) -> str:
         """Sealed numbers of the senders of permits that end before an hour, `YYYYMMDDHH` in UTC, when it expires."""
         return f"senders:{{{self.tag}}}:{hour}"
+
+    def phone(self, phone: bytes, day: str) -> str:
+        """Documents that a phone which comes often asked for on a day, `YYYYMMDD`, by the phone's keyed hash."""
+        return f"phone:{{{self.tag}}}:{phone.hex()}:{day}"
 
     def held(self, field: bytes) -> str:
         """Records outside the day hashes of the holders that share the first bytes of their owner key."""
@@ -174,6 +188,7 @@ def partition_keys(tag: str) -> PartitionKeys:
         audit=f"audit:{p}",
         dead=f"dead:{p}",
         groups=f"groups:{p}",
+        blocked=f"blocked:{p}",
         ends=f"ends:{p}",
         organisations=f"organisations:{p}",
         applications=f"applications:{p}",
@@ -181,6 +196,8 @@ def partition_keys(tag: str) -> PartitionKeys:
         feed=f"feed:{p}",
         acts=f"acts:{p}",
         imports=f"imports:{p}",
+        policies=f"policies:{p}",
+        archive=f"archive:{p}",
     )
 
 

@@ -12,7 +12,16 @@ from lua.store import Store
 
 LIBRARY: Final = "permits_v2"
 """A released change of arguments or behaviour is another version, side by side, until old workers are gone."""
-FILES: Final = ("ids.lua", "decide.lua", "lease.lua", "replies.lua", "change.lua")
+FILES: Final = (
+    "ids.lua",
+    "decide.lua",
+    "lease.lua",
+    "replies.lua",
+    "change.lua",
+    "archive.lua",
+    "policies.lua",
+    "blocked.lua",
+)
 DECIDE: Final = "permits_v2_decide"
 LEASE: Final = "permits_v2_lease"
 RELEASE: Final = "permits_v2_release"
@@ -25,6 +34,10 @@ CREATE: Final = "permits_v2_create"
 FORGET: Final = "permits_v2_forget"
 PROCLAIM: Final = "permits_v2_proclaim"
 ENLIST: Final = "permits_v2_enlist"
+ENACT: Final = "permits_v2_enact"
+ARCHIVED: Final = "permits_v2_archived"
+BLOCK: Final = "permits_v2_block"
+UNBLOCK: Final = "permits_v2_unblock"
 
 
 class LibraryDiffersError(RuntimeError):

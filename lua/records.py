@@ -1,4 +1,4 @@
-"""The bytes of a day record: entries of twenty bytes, one a decision (layout in `decide.lua`).
+"""The bytes of a day record: entries of 22 bytes, one a decision (layout in `decide.lua`).
 
 `static` packs what the worker knows beforehand; the function adds the outcome letter. `entries` reads them back.
 """
@@ -10,14 +10,18 @@ import msgspec
 
 from permits.outcomes import APPROVED
 
-ENTRY_BYTES: Final = 20
+RECORDS_VERSION: Final = 2
+"""Of this layout; a store keeps the one it was made with."""
+ENTRY_BYTES: Final = 22
+SENDER_BYTES: Final = 2
+"""Of a phone's keyed hash: enough to tell the phones apart that ask for one document."""
 MAX_DELAY_S: Final = (1 << 18) - 1
 """A decision three days after arrival is as late as an entry can say."""
 
-_STATIC: Final = struct.Struct(">4s6sIIB")
-_ENTRY: Final = struct.Struct(">4s6sIIBc")
+_STATIC: Final = struct.Struct(">4s6sII2sB")
+_ENTRY: Final = struct.Struct(">4s6sII2sBc")
 static_struct = _STATIC.pack
-"""(owner's tag, digest, arrival s, timing, purpose) → 19 bytes."""
+"""(owner's tag, digest, arrival s, timing, sender's first bytes, purpose) → 21 bytes."""
 
 
 def timing(*, arrived_s: int, decided_s: int, minutes: int, days_to_arrival: int) -> int:
@@ -39,6 +43,8 @@ class RecordEntry(msgspec.Struct, frozen=True):
     minutes: int
     """0: no end."""
     days_to_arrival: int
+    sender: bytes
+    """The first bytes of the phone's keyed hash."""
     purpose: int
     letter: str
 
@@ -53,7 +59,7 @@ def entries(value: bytes, tag: bytes | None = None) -> list[RecordEntry]:
     if len(value) % ENTRY_BYTES:
         raise ValueError(f"a record of {len(value)} bytes does not divide into entries of {ENTRY_BYTES}")
     found: list[RecordEntry] = []
-    for owner_tag, digest, arrived_s, packed, purpose, letter in _ENTRY.iter_unpack(value):
+    for owner_tag, digest, arrived_s, packed, sender, purpose, letter in _ENTRY.iter_unpack(value):
         if tag is None or owner_tag == tag:
             found.append(
                 RecordEntry(
@@ -63,6 +69,7 @@ def entries(value: bytes, tag: bytes | None = None) -> list[RecordEntry]:
                     decided_s=arrived_s + (packed >> 14),
                     minutes=packed >> 2 & 0xFFF,
                     days_to_arrival=(packed & 3) - 1,
+                    sender=sender,
                     purpose=purpose,
                     letter=letter.decode("ascii"),
                 )

@@ -53,6 +53,8 @@ ITEM: Final = re.compile(
 _SOUND_FOREIGN: Final = re.compile(r"(?!.*[0-9]O)(?!.*[A-Z]{4})(?!O+[0-9]+$)[A-Z0-9]{6,9}")
 _NATIONAL_SHAPE: Final = re.compile(rf"({'|'.join(NATIONAL)})([0-9]{{7,8}})")
 _COMPLETE: Final = (7, 8)  # digits of a national number
+_LETTERS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_ANY: Final = str.maketrans(_LETTERS + "0123456789", "A" * 26 + "9" * 10)
 
 
 def foreign(token: str) -> str | None:
@@ -136,6 +138,15 @@ def canonical(text: str) -> str | None:
 def tail(document: str) -> str:
     """The last four characters: all of a document that a reply may show."""
     return document[-4:]
+
+
+def shape(document: str) -> str:
+    """A canonical document with every digit a 9, and every letter behind its first digit an A.
+
+    It names nobody, and a series table accepts it exactly where it accepts the document.
+    """
+    rest = document.lstrip(_LETTERS)
+    return document[: len(document) - len(rest)] + rest.translate(_ANY)
 
 
 class Series(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -14,7 +14,7 @@ Status = Literal["draft", "submitted", "confirmed", "refused", "transmitted", "a
 """What people see: transmitted, active and expired are one stored status at different times."""
 Deed = Literal[
     "create", "submit", "edit", "confirm", "refuse", "transmit", "reactivate", "extend", "cancel", "delete", "check",
-    "register", "grant", "revoke", "proclaim",
+    "look_up", "register", "grant", "revoke", "proclaim", "propose", "withdraw", "block", "unblock",
 ]  # fmt: skip
 SealMethod = Literal["asan_imza", "e_signature"]
 
@@ -54,6 +54,13 @@ class AuditAct(Act, frozen=True, omit_defaults=True):
     zone: str = ""
     valid: bool | None = None
     """What a check found."""
+    policy: str = ""
+    """Version of the rules that was proposed, confirmed or withdrawn."""
+    list: str = ""
+    """Status list that a document was put on or taken off."""
+    from_ms: int = 0
+    until_ms: int = 0
+    """Of its place there; 0: no end."""
 
 
 class Employee(msgspec.Struct, frozen=True):

@@ -5,6 +5,7 @@ into as many report lines. Whatever is done twice on the way comes to the same.
 """
 
 import hashlib
+import re
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
@@ -19,11 +20,13 @@ CHUNK_ROWS: Final = 500
 KEPT_S: Final = 7 * 86_400
 """How long an import and its report stay after the last step."""
 
-LineResult = Literal["created", "unchanged", "reactivated", "conflict", "refused"]
+LineResult = Literal["created", "unchanged", "reactivated", "conflict", "refused", "failed"]
+"""`refused` is for the organisation to mend, `failed` a fault of ours."""
 Tally = dict[LineResult, int]
 """How many lines of a chunk came to each result."""
 
 _FIELDS: Final = {field.name: field for field in msgspec.structs.fields(Row)}
+_LENGTH: Final = re.compile(r"of length (<=|>=) (\d+)$")
 
 
 class WrittenRow(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -103,6 +106,10 @@ def read_cells(cells: Mapping[str, Any]) -> WrittenRow:
 
 def _said(words: str) -> str:
     """What a type wants, for people who fill in sheets."""
-    if words.startswith("Expected `str`, got"):
-        return "must be text, also where it looks like a number"
-    return "must be true or false" if words.startswith("Expected `bool`") else words
+    length = _LENGTH.search(words)
+    if length is not None:
+        bound = "most" if length[1] == "<=" else "least"
+        return f"must have at {bound} {length[2]} character{'s' if length[2] != '1' else ''}"
+    if "matching regex" in words:  # the phone alone has one
+        return "must be + and 7 to 15 digits, as in +994501234567"
+    return "must be true or false" if "`bool`" in words else "must be text, also where it looks like a number"

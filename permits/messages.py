@@ -82,12 +82,21 @@ class AuditRow(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """The moment whose Baku day counts for the quota."""
     arrived_ms: int
     by_text: bool
+    asked: int
+    """The purpose code as it was read, whether there is such a purpose or not; 0 where none could be read."""
+    shape: str
+    """The document without its digits (`permits.documents.shape`); empty where none could be read."""
+    fault: str
+    """What the grammar had against the text; empty: nothing."""
+    sender: str
+    """Keyed hash of the phone, 16 hex digits."""
 
 
 class AuditBatch(msgspec.Struct, frozen=True):
     """What one call of `decide` did: the field `m` of an audit entry.
 
-    The field `v` beside it holds one outcome letter a row, in order (`permits.outcomes`).
+    The field `v` beside it holds one outcome letter a row, in order (`permits.outcomes`). Where refusals went
+    unanswered there is a field `w` too: `1` for each such row, `0` for any other.
     """
 
     partition: int

@@ -5,11 +5,11 @@ Reads `texts.toml` beside it, once.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, Self
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -17,6 +17,8 @@ import msgspec
 from permits.gsm import plain
 from permits.messages import Lang
 from permits.outcomes import Reason
+from permits.policy import Regime
+from permits.regimes import Hours
 
 Script = Literal["plain", "native"]
 
@@ -37,6 +39,7 @@ class _Words(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     unlimited: str
     under: str
     either: str = msgspec.field(name="or")
+    curfew: str
     cancelled: str
     extended: str
     refusals: dict[Reason, str]
@@ -49,16 +52,34 @@ class Texts:
     """The replies of one regime, in one script; frames are kept, so a repeated call costs one look-up.
 
     `plain` is GSM-7 throughout, `native` keeps the letters of the language. `codes` are the purposes people may
-    ask for, at least one. No frame holds a double quote, a backslash or a control character.
+    ask for, at least one; `hours` when, where not at any hour. No frame holds a double quote, a backslash or a control
+    character.
     """
 
-    def __init__(self, script: Script = "plain", codes: Sequence[int] = (1, 2, 3)) -> None:
+    def __init__(
+        self,
+        script: Script = "plain",
+        codes: Sequence[int] = (1, 2, 3),
+        *,
+        hours: Mapping[int, Hours] | None = None,
+        curfew: Hours | None = None,
+    ) -> None:
         if not codes:
             raise ValueError("replies need at least one purpose code to offer")
         self._script: Final = script
         self._codes: Final = tuple(codes)
+        self._hours: Final = hours or {}
+        self._curfew: Final = curfew
         self._kept_approval = lru_cache(_FRAMES_KEPT)(self._approval)
         self._kept_refusal = lru_cache(_FRAMES_KEPT)(self._refusal)
+
+    @classmethod
+    def of(cls, regime: Regime, script: Script) -> Self:
+        """The replies of a regime; one that is off offers code 1 in texts that it never sends."""
+        hours = {purpose.code: purpose.hours for purpose in regime.purposes if purpose.hours is not None}
+        # Past its end a regime is off at night too: with an end it does not speak of its nights.
+        curfew = regime.curfew if regime.until is None else None
+        return cls(script, [purpose.code for purpose in regime.purposes] or [1], hours=hours, curfew=curfew)
 
     def approval(
         self, lang: Lang, purpose: int, purpose_name: str, zone: str | None, from_ms: int, until_ms: int | None
@@ -109,7 +130,10 @@ class Texts:
     def _refusal(self, lang: Lang, reason: Reason, purpose: int | None) -> tuple[str, str]:
         words = _WORDS[lang]
         codes = [str(code) for code in self._codes]
+        hours, curfew = self._hours.get(purpose or 0), self._curfew
         filled = {
+            "open": "" if hours is None else f" ({hours.start:%H:%M}-{hours.until:%H:%M})",
+            "curfew": "" if curfew is None else words.curfew.format(start=curfew.start, until=curfew.until),
             "under": "" if purpose is None else words.under.format(purpose=purpose),
             "codes": words.either.join(part for part in (", ".join(codes[:-1]), codes[-1]) if part),
             # The middle one: of 1, 2, 3 and of 1, 2 that is 2, the code that nine in ten messages ask for.

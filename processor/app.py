@@ -4,26 +4,25 @@ import argparse
 import asyncio
 import time
 from contextlib import aclosing
-from pathlib import Path
 from typing import Any, Final
 
 from redis.exceptions import RedisError, ResponseError
 
 from lua.keys import INBOUND_GROUP, PartitionKeys
-from lua.library import LibraryDiffersError, ensure_loaded
 from lua.store import Store
-from permits.partition import Route
-from permits.policy import PolicyError
-from permits.policy import load as load_policy
+from permits.calendar import DAY_MS
+from processor.archive.archiver import Archiver, trim
 from processor.batch import Preparer
+from processor.busy_phones import BusyPhones
 from processor.employee_work import working
 from processor.lane import DecideLane
 from processor.registry import registry_of
-from runtime import doors, durability, embedded, keyring, layout, lifecycle, settings
-from runtime.connection import Client, Wire, connect, shown
-from runtime.errors import StartupError
+from runtime import doors, embedded, keyring, layout, lifecycle, settings
+from runtime.connection import Client, Wire, connect
+from runtime.fitness import load_functions, settled
 from runtime.keyring import SenderSeal
 from runtime.leases import Lease, Leases
+from runtime.policies import Policies, file_of
 from runtime.settings import Settings
 from runtime.telemetry import Log, start_logging
 
@@ -49,21 +48,29 @@ async def serve(stop: asyncio.Event) -> int:
     current = settings.load()
     start_logging(current.log_level)
     url = current.redis_url or embedded.url(current.data)
-    try:
-        policy = load_policy(Path(current.policy_file)) if current.policy_file else load_policy()
-    except PolicyError as error:
-        raise StartupError(str(error)) from None
+    file, _ = file_of(current)
     route = layout.route(current)
     personal = keyring.load(current)
-    registry = registry_of(current, accepts=policy.documents.accepts)
     seal = SenderSeal(personal)
     async with aclosing(connect(url)) as client:
-        partitions = await _checked(client, current, route, url)
+        partitions = await settled(client, current, route, url, load_functions, make_groups)
+        asking = Wire(url)
+        policies = Policies(asking.execute_command, key=partitions[0].policies, file=file)
+        await policies.begin()
+        policy = policies.latest()  # for its documents, which no version changes
+        registry = registry_of(current, accepts=policy.documents.accepts)
         turns = asyncio.Semaphore(BATCHES_AT_ONCE)
+        phones = BusyPhones(Wire(url), partitions)
 
         def new_lane(lease: Lease) -> DecideLane:
             preparer = Preparer(
-                index=lease.index, keys=lease.keys, route=route, policy=policy, script=current.script, seal=seal
+                index=lease.index,
+                keys=lease.keys,
+                route=route,
+                policy=policies.current,
+                script=current.script,
+                seal=seal,
+                phones=phones,
             )
             return DecideLane(
                 lease,
@@ -90,24 +97,19 @@ async def serve(stop: asyncio.Event) -> int:
         )
         async with doors.opened(app, current, current.process_port, "process") as port, work:
             print(f"process  http://{current.host}:{port}", flush=True)
-            keeping = asyncio.create_task(worker.keep_house())
+            archiver = Archiver(Wire(url), folder=current.archive, leases=lambda: leases.leases)
+            beside = [
+                asyncio.create_task(worker.keep_house()),
+                asyncio.create_task(archiver.run()),
+                asyncio.create_task(policies.follow()),
+                asyncio.create_task(phones.run()),
+            ]
             await leases.run(stop, until_done=worker.drained)
-            keeping.cancel()
+            for task in beside:
+                task.cancel()
+            await asyncio.wait(beside, timeout=1)  # no longer: redis-py can swallow a cancellation on Python 3.11
+            await asking.close()
     return 0
-
-
-async def _checked(client: Client, current: Settings, route: Route, url: str) -> list[PartitionKeys]:
-    """The partitions of a store that is fit for work; StartupError where it is not."""
-    try:
-        await durability.check(client, current)
-        partitions = await layout.settle(client, route)
-        await ensure_loaded(client)
-        await make_groups(client, partitions)
-    except LibraryDiffersError as error:
-        raise StartupError(str(error)) from None
-    except (RedisError, OSError) as error:
-        raise StartupError(f"store {shown(url)}: {error}") from None
-    return partitions
 
 
 async def make_groups(store: Store, partitions: list[PartitionKeys]) -> None:
@@ -172,19 +174,15 @@ class _Worker:
         return sum(lengths)
 
     async def keep_house(self) -> None:
-        """Trim by age what has no reader to wait for: the audit trails and the dead letters."""
+        """Trim by age what has no reader to wait for: the trails, as far as they are archived, and the dead letters."""
         while True:
             now_ms = time.time_ns() // 1_000_000
             try:
                 for index in self._leases.held:
                     keys = self._partitions[index]
-                    for stream, days in (
-                        (keys.audit, self._settings.audit_days),
-                        (keys.acts, self._settings.audit_days),
-                        (keys.dead, self._settings.dead_days),
-                    ):
-                        oldest = now_ms - days * 86_400_000
-                        await self._client.execute_command("XTRIM", stream, "MINID", "=", oldest)
-            except (RedisError, OSError) as error:
+                    await trim(self._client, keys, before_ms=now_ms - self._settings.audit_days * DAY_MS)
+                    oldest_ms = now_ms - self._settings.dead_days * DAY_MS
+                    await self._client.execute_command("XTRIM", keys.dead, "MINID", "=", oldest_ms)
+            except (RedisError, OSError, ValueError) as error:
                 self._log.warning("housekeeping put off", error=type(error).__name__)
             await asyncio.sleep(HOUSEKEEPING_S)

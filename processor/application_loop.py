@@ -2,14 +2,14 @@
 
 Reads `applications:{p}`; writes, in one atomic call each, the permit as confirmed or refused, and the entry's removal.
 One pipelined look at all partitions is cheaper than a blocked connection each. Two workers at one partition do no
-harm: a permit changes from the version that was seen, and an entry is settled once.
+harm: a permit changes from the version that was seen, and an entry is settled once. Each step gives way to SMS.
 """
 
 import asyncio
 import random
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 from redis.exceptions import RedisError, ResponseError
@@ -21,8 +21,10 @@ from permits.employees import Actor, Employee
 from permits.messages import APPLICATION_DECODER, ENCODER, Application, DeadLetter
 from processor.application_queue import ApplicationQueue, Waiting
 from processor.registry.port import MOST_ASKED, Registry, RegistryAwayError, Verdict
+from processor.sms_first import SmsFirst
 from runtime.connection import STORE_ERRORS
-from runtime.employment import Employment, Versioned
+from runtime.employment import Employment
+from runtime.permit_changes import Versioned
 from runtime.shared import SharedWire
 from runtime.telemetry import CONFIRMED, REGISTRY_FAILURES, Log
 
@@ -41,6 +43,9 @@ PAUSE_S: Final = (0.5, 30.0)
 STORE_PAUSE_S: Final = 1.0
 REGISTRY: Final = "registry"
 """Actor of what the registry's word does to a permit."""
+HOUSE: Final = "icaze"
+"""Actor of what happens to a permit about which nobody can be asked."""
+UNREADABLE: Final = "the employee's data cannot be read any more: apply again"
 
 
 class _Asked(msgspec.Struct, frozen=True):
@@ -83,6 +88,7 @@ class ApplicationLoop:
         self._employment = employment
         self._registry = registry
         self._wall_ms = wall_ms
+        self._sms_first = SmsFirst(store.ask, lambda: [partitions[index] for index in held()])
         self._queues: dict[int, ApplicationQueue] = {}
         self._turn = asyncio.Lock()
         self._size = MOST_ASKED
@@ -153,6 +159,7 @@ class ApplicationLoop:
         done: list[R] = []
         for start in range(0, len(items), STEP):
             async with self._turn:
+                await self._sms_first.give_way()
                 done += await _all(step(item) for item in items[start : start + STEP])
         return done
 
@@ -167,7 +174,11 @@ class ApplicationLoop:
             if standing is None or standing.permit.status != "submitted":
                 await self._end(waiting, "dropped")
                 return None
-            return _Asked(waiting, application, standing, self._employment.employee(standing.permit))
+            employee = self._employee(standing)
+            if employee is None:
+                await self._refuse(waiting, application, standing)
+                return None
+            return _Asked(waiting, application, standing, employee)
         except ValueError:  # no error text: it may repeat what is in the record
             await self._end(waiting, "dead", "the application, or its permit's record, cannot be read")
         except ResponseError as error:
@@ -183,38 +194,64 @@ class ApplicationLoop:
             REGISTRY_FAILURES.labels("no_word").inc()
             self._put_off(waiting)
             return False
+        actor = Actor(REGISTRY, trace=asked.application.trace)
         try:
-            amended = await self._employment.amend(
-                asked.standing,
-                deed="confirm" if verdict.status == "confirmed" else "refuse",
-                status=verdict.status,
-                reason=verdict.reason,
-                actor=Actor(REGISTRY, trace=asked.application.trace),
-                now_ms=self._wall_ms(),
-                settles=Change(hash="", applied=waiting.entry_id),
-            )
+            await self._amend(waiting, asked.standing, actor, verdict.status, verdict.reason)
         except ResponseError as error:
             self._log.error("application not settled", error=type(error).__name__)
             self._put_off(waiting)
             return False
+        return True
+
+    def _employee(self, standing: Versioned) -> Employee | None:
+        """Who a permit is for; None where nobody can read that any more."""
+        try:
+            return self._employment.employee(standing.permit)
+        except ValueError:
+            return None
+
+    async def _refuse(self, waiting: Waiting, application: Application, standing: Versioned) -> None:
+        """A permit that nobody can be asked about does not stay submitted for ever."""
+        letter = self._dead(waiting, "the employee's data cannot be read: its key is missing, or it is damaged")
+        await self._amend(waiting, standing, Actor(HOUSE, trace=application.trace), "refused", UNREADABLE, dead=letter)
+
+    async def _amend(
+        self,
+        waiting: Waiting,
+        standing: Versioned,
+        actor: Actor,
+        status: Literal["confirmed", "refused"],
+        reason: str | None,
+        *,
+        dead: bytes = b"",
+    ) -> None:
+        """A word written down, and its application settled."""
+        amended = await self._employment.amend(
+            standing,
+            deed="confirm" if status == "confirmed" else "refuse",
+            status=status,
+            reason=reason,
+            actor=actor,
+            now_ms=self._wall_ms(),
+            settles=Change(hash="", applied=waiting.entry_id, dead=dead),
+        )
         if amended is None:  # the permit changed meanwhile: it is judged as it stands now
             waiting.queue.look_again()
         else:
-            self._count(waiting, verdict.status)
-        return True
+            self._count(waiting, "dead" if dead else status)
 
     async def _end(self, waiting: Waiting, status: str, reason: str = "") -> None:
         """An entry settled without a change of its permit; with a reason, as a dead letter."""
-        dead = b""
-        if reason:
-            self._log.error("application made a dead letter", partition=waiting.queue.index)
-            raw = waiting.raw.decode("utf-8", "backslashreplace")
-            letter = DeadLetter("application", waiting.entry_id.decode(), reason, self._wall_ms(), raw)
-            dead = ENCODER.encode(letter)
+        dead = self._dead(waiting, reason) if reason else b""
         keys = waiting.queue.keys
         asked = Change(hash=keys.feed, expected=ANY_VERSION, applied=waiting.entry_id, dead=dead)
         if isinstance(await change(self._store, keys, asked), Done):
             self._count(waiting, status)
+
+    def _dead(self, waiting: Waiting, reason: str) -> bytes:
+        self._log.error("application made a dead letter", partition=waiting.queue.index)
+        raw = waiting.raw.decode("utf-8", "backslashreplace")
+        return ENCODER.encode(DeadLetter("application", waiting.entry_id.decode(), reason, self._wall_ms(), raw))
 
     def _count(self, waiting: Waiting, status: str) -> None:
         waiting.queue.settled(waiting.entry_id)

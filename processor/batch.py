@@ -4,22 +4,24 @@ Everything that needs no knowledge of earlier decisions is settled here: form, p
 the rules must decide goes to the function with both outcomes prepared.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
 
-from lua.calls import ASK, Arg, Batch
+from lua.calls import ASK, Arg, Batch, rule_row
 from lua.keys import PartitionKeys
-from lua.records import static_struct, timing
+from lua.records import SENDER_BYTES, static_struct, timing
 from permits import codes
 from permits.calendar import DAY_MS, day_name, day_start_ms, hour_end, hour_name, local_day, rfc3339
-from permits.documents import tail
+from permits.documents import shape, tail
 from permits.messages import ENCODER, AuditBatch, AuditRow, DeadLetter, Lang, ReplyHead
 from permits.outcomes import DEAD, MOVED, REFUSALS, Reason
 from permits.partition import Route
-from permits.policy import Policy, Purpose, Regime
+from permits.policy import Policy
+from permits.regimes import Purpose, Regime
 from permits.replies import Script, Texts
+from processor.busy_phones import BusyPhones
 from processor.reading import LATEST_RECEIPT_MS, Asked, UnreadableError, read_entry
 from runtime.keyring import SenderSeal
 
@@ -34,6 +36,8 @@ EXPIRY_STAGGER_S: Final = 20
 MOST_NUMBERED: Final = 255
 """Rules and frames are numbered in one byte, from 1."""
 NO_TAIL: Final = b"    "
+RULED: Final[tuple[Reason, ...]] = ("quota", "abuse_document", "blocked")
+"""Why rules, limits and lists refuse, in the order of their frames."""
 
 
 class Prepared(msgspec.Struct, frozen=True):
@@ -50,21 +54,29 @@ class Preparer:
     """Prepares the batches of one partition."""
 
     def __init__(
-        self, *, index: int, keys: PartitionKeys, route: Route, policy: Policy, script: Script, seal: SenderSeal
+        self,
+        *,
+        index: int,
+        keys: PartitionKeys,
+        route: Route,
+        policy: Callable[[], Policy],
+        script: Script,
+        seal: SenderSeal,
+        phones: BusyPhones,
     ) -> None:
         self.index = index
         self.keys = keys
         self.route = route
-        self.policy = policy
+        self._policy = policy
+        """The rules to decide by; raises one of STORE_ERRORS where nobody can say."""
+        self._script: Script = script
+        self._known: tuple[Policy, dict[str, Texts]] | None = None
         self.seal = seal
-        self._texts = {
-            regime.name: Texts(script, [purpose.code for purpose in regime.purposes] or [1])
-            for regime in policy.regimes
-        }
+        self.phones = phones
 
     def prepare(self, entries: Sequence[Entry], *, epoch: str, now_ms: int, unfit: str | None = None) -> Prepared:
         """The call that decides `entries`, from the first on; with `unfit` it makes dead letters of them."""
-        draft = _Draft(self, now_ms, self._texts)
+        draft = _Draft(self, now_ms, *self._rules())
         taken = 0
         for entry_id, payload in entries:
             if draft.is_full:
@@ -83,16 +95,25 @@ class Preparer:
                 draft.move(entry_id, asked)
         return draft.finish(entries[:taken], epoch)
 
+    def _rules(self) -> tuple[Policy, dict[str, Texts]]:
+        """The rules to decide by now, and the texts of their regimes."""
+        policy = self._policy()
+        if self._known is None or self._known[0] is not policy:
+            texts = {regime.name: Texts.of(regime, self._script) for regime in policy.regimes}
+            self._known = policy, texts
+        return self._known
+
 
 class _Draft:
     """One batch while it grows."""
 
-    def __init__(self, preparer: Preparer, now_ms: int, texts: dict[str, Texts]) -> None:
+    def __init__(self, preparer: Preparer, now_ms: int, policy: Policy, texts: dict[str, Texts]) -> None:
         self._index = preparer.index
         self._tag = preparer.keys.tag
         self._route = preparer.route
-        self._policy = preparer.policy
+        self._policy = policy
         self._seal = preparer.seal
+        self._phones = preparer.phones
         self._regime_texts = texts
         self._now_ms = now_ms
         self._now_s = now_ms // 1000
@@ -104,7 +125,7 @@ class _Draft:
         self._rules: list[bytes] = []
         self._rule_at: dict[tuple[str, int], int] = {}
         self._frames: list[tuple[str, str]] = []
-        self._frame_at: dict[tuple[str, Lang, Reason, int | None], int] = {}
+        self._frame_at: dict[tuple[str, Lang, tuple[Reason, ...], int | None], int] = {}
         self._approvals: dict[tuple[str, int, Lang], tuple[str, str, str, str]] = {}
         self._senders: list[tuple[str, Lang, bytes, bytes]] = []
         self._hour_at: dict[int, int] = {}
@@ -116,7 +137,7 @@ class _Draft:
     @property
     def is_full(self) -> bool:
         """Whether another entry might need a rule or a frame more than one byte can number."""
-        return max(len(self._rules), len(self._frames)) >= MOST_NUMBERED
+        return len(self._rules) >= MOST_NUMBERED or len(self._frames) + len(RULED) > MOST_NUMBERED
 
     def bury(self, entry_id: bytes, payload: bytes | None, reason: str) -> None:
         """An entry that is no SMS: a dead letter in the same call."""
@@ -138,8 +159,11 @@ class _Draft:
     def judge(self, entry_id: bytes, asked: Asked) -> None:
         """An entry that is ours: decided by its form, or left to the rules."""
         sms, reading = asked.sms, asked.reading
-        regime = self._policy.at(asked.asked_ms)
-        reason = self._policy.refuses(regime, reading)
+        # A gateway whose clock is ahead names a moment whose rules may not be known yet.
+        regime = self._policy.at(min(asked.asked_ms, asked.arrived_ms))
+        reason = self._policy.refuses(regime, reading, asked_ms=asked.asked_ms, now_ms=self._now_ms)
+        if reason is None and self._asks_too_much(regime, asked):
+            reason = "abuse_sender"
         purpose = regime.purpose(reading.purpose)
         code = 0 if purpose is None else purpose.code
         digest = self._route.identity(sms.source, sms.sender, sms.id, sms.text, by_text=sms.by_text)
@@ -150,12 +174,12 @@ class _Draft:
         # The object stays open: the outcome's fields follow.
         self._texts.append(ENCODER.encode(head)[:-1] + b",")
         arrived_s = asked.arrived_ms // 1000
-        minutes = rule = hour = 0
+        minutes = frame = hour = 0
         if reason is None and purpose is not None and document_tail is not None:
             letter = ASK
             minutes = purpose.minutes or 0
             rule = self._rule(regime, purpose)
-            frame = self._frame(regime, lang, "quota", code)
+            frame = self._frames_of(regime, lang, RULED, code)
             # Its number is kept if it is approved, which the function alone will know.
             hour = self._hour(purpose, arrived_s)
             self._senders.append((sms.sender, lang, asked.owner, digest))
@@ -165,7 +189,9 @@ class _Draft:
         else:
             reason = reason or "malformed"
             letter = REFUSALS[reason]
-            frame = self._frame(regime, lang, reason, code or None)
+            rule = self._rule(regime, None)
+            if reason != "abuse_sender" or self._phones.is_told(asked.sender, entry_id, self._now_ms):
+                frame = self._frames_of(regime, lang, (reason,), code or None)
         when = timing(
             arrived_s=arrived_s,
             decided_s=self._now_s,
@@ -175,7 +201,7 @@ class _Draft:
         self._parts.append(
             (
                 asked.owner[:4],
-                static_struct(asked.owner[4:], digest, arrived_s, when, code),
+                static_struct(asked.owner[4:], digest, arrived_s, when, asked.sender[:SENDER_BYTES], code),
                 letter,
                 asked.arrival_day,
                 bytes((rule, frame, sms.by_text, hour)) + (document_tail.encode() if document_tail else NO_TAIL),
@@ -192,6 +218,10 @@ class _Draft:
                 asked.asked_ms,
                 asked.arrived_ms,
                 sms.by_text,
+                reading.purpose or 0,
+                "" if reading.document is None else shape(reading.document),
+                reading.fault or "",
+                asked.sender.hex(),
             )
         )
         # Records of one quota day can stand from a day before it (a gateway's clock ahead) to the last arrival.
@@ -236,22 +266,27 @@ class _Draft:
         return Prepared(batch=batch, moves=self._moves, oldest_ms=self._oldest_ms)
 
     def _unowned(self, entry_id: bytes, letter: str, sms_id: str, source: str, arrived_ms: int) -> None:
-        self._parts.append((b"\0\0\0\0", bytes(19), letter, 0, bytes(4) + NO_TAIL))
-        self._rows.append(AuditRow(entry_id.decode(), sms_id, source, 0, "", "", arrived_ms, arrived_ms, False))
+        self._parts.append((b"\0\0\0\0", bytes(21), letter, 0, bytes(4) + NO_TAIL))
+        self._rows.append(
+            AuditRow(entry_id.decode(), sms_id, source, 0, "", "", arrived_ms, arrived_ms, False, 0, "", "", "")
+        )
 
-    def _rule(self, regime: Regime, purpose: Purpose) -> int:
-        """Row of this purpose's rules, counted from 1; 0 where there is none."""
-        if not purpose.rules:
-            return 0
-        at = self._rule_at.get((regime.name, purpose.code))
+    def _rule(self, regime: Regime, purpose: Purpose | None) -> int:
+        """Row of what a request under a purpose must pass, or of a refusal's limits alone, counted from 1."""
+        key = (regime.name, 0 if purpose is None else purpose.code)
+        at = self._rule_at.get(key)
         if at is None:
-            row = b"".join(
-                bytes((rule.limit, ord(REFUSALS[rule.reason]), len(rule.purposes), *rule.purposes))
-                for rule in purpose.rules
-            )
-            self._rules.append(row)
-            at = self._rule_at[regime.name, purpose.code] = len(self._rules)
+            lists = [] if purpose is None else [self._policy.lists[name] for name in regime.lists_of(purpose.code)]
+            self._rules.append(rule_row(regime.limits, lists, () if purpose is None else regime.rules_of(purpose)))
+            at = self._rule_at[key] = len(self._rules)
         return at
+
+    def _asks_too_much(self, regime: Regime, asked: Asked) -> bool:
+        """Whether the phone has asked for more documents today than it may."""
+        limit = regime.limits.documents_per_sender
+        return limit is not None and self._phones.is_busy(
+            asked.sender, asked.sender_partition, asked.owner, day=asked.arrival_day, limit=limit
+        )
 
     def _hour(self, purpose: Purpose, arrived_s: int) -> int:
         """Number of the hour before which a permit ends, as its record will tell, counted from 1."""
@@ -262,19 +297,23 @@ class _Draft:
             ends_s = decided_s + purpose.minutes * 60
         return self._hour_at.setdefault(hour_end(ends_s), len(self._hour_at) + 1)
 
-    def _frame(self, regime: Regime, lang: Lang, reason: Reason, purpose: int | None) -> int:
-        """Number of a refusal's rest, counted from 1."""
-        key = (regime.name, lang, reason, purpose)
+    def _frames_of(self, regime: Regime, lang: Lang, reasons: tuple[Reason, ...], purpose: int | None) -> int:
+        """Number of the first of the refusals' rests, one a reason, counted from 1."""
+        key = (regime.name, lang, reasons, purpose)
         at = self._frame_at.get(key)
         if at is None:
-            before, after = self._regime_texts[regime.name].refusal(lang, reason, purpose)
-            start = (
-                f'"verdict":"refused","reason":"{reason}","permit":null,"valid_from":null,"valid_until":null,'
-                f'"expires_at":"{self._refusal_expires}","text":"{before}'
-            )
-            self._frames.append((start, f'{after}"}}') if after else (start + '"}', ""))
-            at = self._frame_at[key] = len(self._frames)
+            at = self._frame_at[key] = len(self._frames) + 1
+            self._frames += [self._frame(regime, lang, reason, purpose) for reason in reasons]
         return at
+
+    def _frame(self, regime: Regime, lang: Lang, reason: Reason, purpose: int | None) -> tuple[str, str]:
+        """What stands before and after the document's tail in a refusal."""
+        before, after = self._regime_texts[regime.name].refusal(lang, reason, purpose)
+        start = (
+            f'"verdict":"refused","reason":"{reason}","permit":null,"valid_from":null,"valid_until":null,'
+            f'"expires_at":"{self._refusal_expires}","text":"{before}'
+        )
+        return (start, f'{after}"}}') if after else (start + '"}', "")
 
     def _approval(self, regime: Regime, purpose: Purpose, lang: Lang) -> tuple[str, str, str, str]:
         """Rest of an approval, as it stands before the code, before the tail, before the code again, and after."""

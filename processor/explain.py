@@ -1,4 +1,4 @@
-"""`icaze explain`: how a text reads under the rules in force now, changing nothing."""
+"""`icaze explain`: how a text reads under the rules in force now, or what happened to a document; changes nothing."""
 
 import argparse
 import sys
@@ -17,15 +17,24 @@ from runtime.errors import StartupError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """A text, or many on standard input."""
+    """A text, or many on standard input; or a document there."""
     given = parser.add_mutually_exclusive_group(required=True)
     given.add_argument("text", metavar="TEXT", nargs="?", help="the SMS")
     given.add_argument("--stdin", action="store_true", help='NDJSON {"text": ...} on standard input, a line each')
+    given.add_argument(
+        "--document",
+        action="store_true",
+        help="what happened lately to the document on standard input; asks the api with the token in ICAZE_TOKEN",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """0; 2 where a line of standard input cannot be used."""
+    if arguments.document:
+        from processor.history import explain_document  # which loads what a text does not need
+
+        return explain_document(as_json=arguments.json)
     current = settings.load()
     try:
         policy = load_policy(Path(current.policy_file)) if current.policy_file else load_policy()
@@ -46,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
 def explain(policy: Policy, text: str, at_ms: int) -> dict[str, Any]:
     """`{"purpose", "document"}`, or `{"refused": reason}`."""
     reading = read(text)
-    reason = policy.refuses(policy.at(at_ms), reading)
+    reason = policy.refuses(policy.at(at_ms), reading, asked_ms=at_ms, now_ms=at_ms)
     if reason is not None:
         return {"refused": reason}
     return {"purpose": reading.purpose, "document": reading.document}

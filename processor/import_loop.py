@@ -17,14 +17,13 @@ from redis.exceptions import RedisError, ResponseError
 from lua import changes
 from lua.calls import Command
 from lua.keys import PartitionKeys
-from permits.applications import read_row
-from permits.employees import Flaw, Request
-from permits.imports import KEPT_S, Chunk, ImportEntry, ImportHead, ReportLine, WrittenRow, row_digest
+from permits.imports import KEPT_S, Chunk, ImportEntry, ImportHead, WrittenRow
 from permits.messages import ENCODER, DeadLetter
 from permits.organisations import Organisation
-from processor.lane import CONDITIONS
+from processor.import_rows import NOT_DONE, ImportRows, all_alike, of_the_store
+from processor.sms_first import SmsFirst
 from runtime.connection import STORE_ERRORS, Wire
-from runtime.employment import Created, Employment
+from runtime.employment import Employment
 from runtime.keyring import Keyring, UnsealedError
 from runtime.telemetry import IMPORTED, Log
 
@@ -34,13 +33,11 @@ PAUSE_S: Final = 2.0
 """After a fault of the store."""
 IMPORTS_AT_ONCE: Final = 4
 """Of one partition: a small one need not wait for a large one."""
-BATCH_ROWS: Final = 25
-"""Sealed and written at once: some 3 ms, in which the worker decides no SMS."""
-SMS_WAITING: Final = 32
-"""Undecided SMS in a worker's partitions, a tenth of a second's at the national peak: with more, imports give way."""
-GIVE_WAY_S: Final = 0.05
-MOST_GIVEN_S: Final = 2.0
-"""Before each batch at the most: an import must end even while SMS are never done."""
+FAULTS_BORNE: Final = 10
+"""Of one import, before the chunk at hand is given up: with the pauses some six minutes, in which a lease may move to
+a healthy worker, or a person undo a bad release."""
+FAULT_PAUSE_S: Final = (1.0, 120.0)
+"""After the first fault of an import, and doubled up to the longest."""
 _ENTRY: Final = msgspec.json.Decoder(ImportEntry)
 _HEAD: Final = msgspec.json.Decoder(ImportHead)
 _ORGANISATION: Final = msgspec.json.Decoder(Organisation)
@@ -63,10 +60,13 @@ class ImportLoop:
     ) -> None:
         self._wire = wire
         self._held = held
-        self._employment = employment
+        self._rows = ImportRows(
+            employment, accepts=accepts, give_way=SmsFirst(self._ask, held).give_way, wall_ms=wall_ms
+        )
         self._keyring = keyring
-        self._accepts = accepts
         self._wall_ms = wall_ms
+        self._faults: dict[tuple[str, bytes], tuple[int, float]] = {}
+        """By tag and entry: how many, and when to try again (monotonic). Who takes a partition over begins anew."""
         self._log = Log("process")
 
     async def run(self) -> None:
@@ -91,20 +91,53 @@ class ImportLoop:
         held = list(self._held())
         looks: list[Command] = [["XRANGE", keys.imports, "-", "+", "COUNT", IMPORTS_AT_ONCE] for keys in held]
         found = await self._call(*looks) if looks else []
+        seen = {(keys.tag, entry_id) for keys, entries in zip(held, found, strict=True) for entry_id, _ in entries}
+        self._faults = {name: known for name, known in self._faults.items() if name in seen}
         worked = False
         for keys, entries in zip(held, found, strict=True):
             for entry_id, fields in entries:
-                try:
-                    await self._step(keys, entry_id, fields)
-                    worked = True
-                except STORE_ERRORS:
-                    raise
-                except Exception as error:  # noqa: BLE001  # whatever one import does, the others go on
-                    self._log.error("import put off", error=type(error).__name__)
+                worked |= await self._try(keys, entry_id, fields)
         return worked
 
-    async def _step(self, keys: PartitionKeys, entry_id: bytes, fields: Sequence[bytes]) -> None:
-        """The next chunk of one import, or its end."""
+    async def _try(self, keys: PartitionKeys, entry_id: bytes, fields: Sequence[bytes]) -> bool:
+        """A step of one import; False where it is put off: whatever one import does, the others go on."""
+        _, due_s = self._faults.get((keys.tag, entry_id), (0, 0.0))
+        if due_s > time.monotonic():
+            return False
+        try:
+            await self._step(keys, entry_id, fields)
+        except STORE_ERRORS:
+            raise
+        except Exception as error:  # noqa: BLE001
+            self._log.error("import put off", error=type(error).__name__)
+            return not of_the_store(error) and await self._bear(keys, entry_id, fields, type(error).__name__)
+        return True
+
+    async def _bear(self, keys: PartitionKeys, entry_id: bytes, fields: Sequence[bytes], error: str) -> bool:
+        """Count a fault of ours; with too many the chunk at hand is given up, and True.
+
+        The next chunk is tried again, but only once: rows that can be done are done, and the import ends.
+        """
+        times = self._faults.get((keys.tag, entry_id), (0, 0.0))[0] + 1
+        pause_s = min(FAULT_PAUSE_S[0] * 2 ** (times - 1), FAULT_PAUSE_S[1]) if times < FAULTS_BORNE else 0.0
+        if times == FAULTS_BORNE:
+            letter = self._dead(entry_id, f"failed {times} times: {error}", b" ".join(fields))
+            await self._call(["XADD", keys.dead, "*", "m", letter])
+        if times >= FAULTS_BORNE:
+            try:
+                await self._step(keys, entry_id, fields, give_up=True)
+            except Exception as worse:
+                if of_the_store(worse):
+                    raise
+                self._log.error("import dropped: its report cannot be written", error=type(worse).__name__)
+                await self._call(["XDEL", keys.imports, entry_id])
+        self._faults[keys.tag, entry_id] = (times, time.monotonic() + pause_s)
+        return times >= FAULTS_BORNE
+
+    async def _step(
+        self, keys: PartitionKeys, entry_id: bytes, fields: Sequence[bytes], *, give_up: bool = False
+    ) -> None:
+        """The next chunk of one import done, or given up; or the import's end."""
         try:
             name = _ENTRY.decode(dict(zip(fields[::2], fields[1::2], strict=True))[b"m"]).id
             key = keys.bulk(name)
@@ -119,7 +152,7 @@ class ImportLoop:
             self._log.error("import lapsed", name=name)
             await self._call(["XDEL", keys.imports, entry_id])
         elif left:
-            await self._chunk(keys, name, head, min(left))
+            await self._chunk(keys, name, head, min(left), give_up=give_up)
         else:
             await self._call(
                 ["HSETNX", key, "started", self._wall_ms()],
@@ -128,14 +161,11 @@ class ImportLoop:
                 ["XDEL", keys.imports, entry_id],
             )
 
-    async def _chunk(self, keys: PartitionKeys, name: str, head: ImportHead, at: int) -> None:
-        """One chunk done, and its report in its place."""
+    async def _chunk(self, keys: PartitionKeys, name: str, head: ImportHead, at: int, *, give_up: bool) -> None:
+        """One chunk done, or given up, and its report in its place."""
         key = keys.bulk(name)
-        _, _, raw, organisation = await self._call(
-            ["HSETNX", key, "started", self._wall_ms()],
-            ["EXPIRE", key, KEPT_S],
-            ["HGET", key, f"chunk:{at}"],
-            ["HGET", keys.organisations, head.tin],
+        _, _, raw = await self._call(
+            ["HSETNX", key, "started", self._wall_ms()], ["EXPIRE", key, KEPT_S], ["HGET", key, f"chunk:{at}"]
         )
         if raw is None:
             return
@@ -147,16 +177,16 @@ class ImportLoop:
             rows = _ROWS.decode(self._keyring.open(chunk.rows, name))
         except (UnsealedError, msgspec.DecodeError, UnicodeDecodeError):
             self._log.error("chunk not readable, making a dead letter of it", name=name, chunk=at)
-            flaw = Flaw("row", "could not be read again: send it once more")
-            lines = [ReportLine(line, "refused", errors=(flaw,)) for line in numbers]
+            lines = all_alike(numbers, "failed", NOT_DONE)
             letter = self._dead(f"{name} chunk {at}".encode(), "its key is missing, or it is damaged", raw)
             writes.append(["XADD", keys.dead, "*", "m", letter])
         else:
-            if self._may(head, organisation):
-                lines = await self._done(name, head, numbers, rows)
+            if give_up:
+                lines = all_alike(numbers, "failed", NOT_DONE)
+            elif await self._may(keys, head):
+                lines = await self._rows.done(name, head, numbers, rows)
             else:
-                flaw = Flaw("row", "the delegation has ended")
-                lines = [ReportLine(line, "refused", errors=(flaw,)) for line in numbers]
+                lines = all_alike(numbers, "refused", "the delegation has ended")
         tally = Counter(line.result for line in lines)
         # The report first: whoever dies between the two leaves a chunk that is done again, to the same report.
         report: Sequence[Command] = [
@@ -168,63 +198,18 @@ class ImportLoop:
         for result, count in tally.items():
             IMPORTED.labels(result).inc(count)
 
-    def _may(self, head: ImportHead, organisation: bytes | None) -> bool:
+    async def _may(self, keys: PartitionKeys, head: ImportHead) -> bool:
         """Whether an import may go on: one under a delegation no longer than that."""
-        under, now_ms = head.actor.under, max(self._wall_ms(), head.requested_ms)
+        under = head.actor.under
         if not under:
             return True
+        (organisation,) = await self._call(["HGET", keys.organisations, head.tin])
+        now_ms = max(self._wall_ms(), head.requested_ms)
         delegations = () if organisation is None else _ORGANISATION.decode(changes.read(organisation)[1]).delegations
         return any(delegation.id == under and delegation.stands(now_ms) for delegation in delegations)
 
-    async def _done(
-        self, name: str, head: ImportHead, numbers: Sequence[int], rows: Sequence[WrittenRow]
-    ) -> list[ReportLine]:
-        """What became of each row."""
-        lines: dict[int, ReportLine] = {}
-        requests: list[tuple[int, Request]] = []
-        for number, row in zip(numbers, rows, strict=True):
-            flaws: Sequence[Flaw] = row.flaws
-            if row.row is not None:
-                digest = row_digest(name, number)
-                read = read_row(row.row, accepts=self._accepts, now_ms=head.requested_ms, digest=digest)
-                if isinstance(read, Request):
-                    requests.append((number, read))
-                    continue
-                flaws = read
-            lines[number] = ReportLine(number, "refused", errors=tuple(flaws))
-        for start in range(0, len(requests), BATCH_ROWS):
-            await self._give_way()
-            some = requests[start : start + BATCH_ROWS]
-            made = await self._created(head, [request for _, request in some])
-            lines |= {number: _line(number, created) for (number, _), created in zip(some, made, strict=True)}
-        return [lines[number] for number in numbers]
-
-    async def _give_way(self) -> None:
-        """SMS first: people stand at their doors."""
-        until_s = time.monotonic() + MOST_GIVEN_S
-        while (held := self._held()) and time.monotonic() < until_s:
-            looks: list[Command] = [["XLEN", keys.inbound] for keys in held]
-            if sum(await self._call(*looks)) <= SMS_WAITING:
-                return
-            await asyncio.sleep(GIVE_WAY_S)
-
-    async def _created(self, head: ImportHead, requests: Sequence[Request]) -> list[Created | None]:
-        """Permits for some rows; None for a row that fails by itself."""
-        try:
-            return list(
-                await self._employment.create(
-                    head.tin, head.employer, requests, actor=head.actor, now_ms=self._wall_ms(), seen=head.epochs
-                )
-            )
-        except STORE_ERRORS:
-            raise
-        except Exception as error:
-            if isinstance(error, ResponseError) and _passes(error):
-                raise
-            if len(requests) == 1:
-                self._log.error("row not stored", error=type(error).__name__)
-                return [None]
-        return [made for request in requests for made in await self._created(head, [request])]
+    async def _ask(self, commands: Sequence[Command]) -> list[Any]:
+        return await self._call(*commands)
 
     async def _call(self, *commands: Command) -> list[Any]:
         replies = await self._wire.call(*commands)
@@ -236,19 +221,3 @@ class ImportLoop:
     def _dead(self, entry_id: bytes, reason: str, raw: bytes) -> bytes:
         text = raw.decode("utf-8", "backslashreplace")
         return ENCODER.encode(DeadLetter("import", entry_id.decode(), reason, self._wall_ms(), text))
-
-
-def _passes(error: ResponseError) -> bool:
-    """Whether an error reply tells of the store's state, and not of what was asked."""
-    text = str(error)
-    # The client cuts the codes that it knows off the text.
-    return (error.status_code or text.split(" ", 1)[0]) in CONDITIONS or "Function not found" in text
-
-
-def _line(number: int, created: Created | None) -> ReportLine:
-    if created is None:
-        return ReportLine(number, "refused", errors=(Flaw("row", "could not be stored"),))
-    if created.result == "full":
-        return ReportLine(number, "refused", errors=(Flaw("document", "has as many permits as may stand at once"),))
-    code = None if created.standing is None else created.standing.permit.code
-    return ReportLine(number, created.result, code)

@@ -23,7 +23,7 @@ from permits.outcomes import NAME_OF
 from processor.batch import Entry, Preparer
 from runtime.connection import CONDITIONS, STORE_ERRORS, Wire
 from runtime.leases import Lease
-from runtime.telemetry import BATCH_SECONDS, DECIDED, DECIDED_AGE, IDS_REUSED, LANE_RESTARTS, Log
+from runtime.telemetry import BATCH_SECONDS, DECIDED, DECIDED_AGE, IDS_REUSED, LANE_RESTARTS, UNANSWERED, Log
 
 BLOCK_MS: Final = 1000
 ANSWER_S: Final = 5.0
@@ -206,6 +206,7 @@ class DecideLane:
             DECIDED.labels(NAME_OF[letter]).inc(times)
         if decided.ids_reused:
             IDS_REUSED.inc(decided.ids_reused)
+        UNANSWERED.inc(decided.unanswered)
         if decided.removed != expected:
             self._log.error("entries vanished before their decision", expected=expected, removed=decided.removed)
         BATCH_SECONDS.observe(seconds)

@@ -32,6 +32,10 @@ class Asked(msgspec.Struct, frozen=True, gc=False):
     reading: Reading
     partition: int
     owner: bytes
+    sender: bytes
+    """Keyed hash of the phone."""
+    sender_partition: int
+    """Where the phone's own counts stand."""
     asked_ms: int
     """The moment whose Baku day counts for the quota."""
     arrived_ms: int
@@ -48,7 +52,8 @@ def read_entry(payload: bytes | None, route: Route, now_ms: int) -> Asked:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UnreadableError(f"not an inbound SMS: {error}") from None
     reading = read(sms.text)
-    partition, owner = route.owner(reading.document, sms.sender)
+    by_sender = route.of_sender(sms.sender)
+    partition, owner = by_sender if reading.document is None else route.of_document(reading.document)
     arrived_ms = min(max(sms.arrived_ms, now_ms - OLDEST_ARRIVAL_MS), now_ms + LATEST_RECEIPT_MS)
     received_ms = sms.received_ms
     if received_ms is None or not -EARLIEST_RECEIPT_MS <= received_ms - arrived_ms <= LATEST_RECEIPT_MS:
@@ -60,6 +65,8 @@ def read_entry(payload: bytes | None, route: Route, now_ms: int) -> Asked:
         reading=reading,
         partition=partition,
         owner=owner,
+        sender=by_sender[1],
+        sender_partition=by_sender[0],
         asked_ms=received_ms,
         arrived_ms=arrived_ms,
         asked_day=arrival_day if received_ms == arrived_ms else local_day(received_ms),

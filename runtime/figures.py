@@ -17,7 +17,8 @@ from permits.outcomes import APPROVED, NAME_OF
 from runtime.connection import TIMEOUT_S, Wire
 
 ID_REUSED: Final = b"id_reused"
-"""The one counter that is no outcome."""
+UNANSWERED: Final = b"unanswered"
+"""These two counters are no outcomes."""
 AT_ONCE: Final = 16
 """Partitions asked in one round trip: a look at many must hold up neither the store nor who looks."""
 GROUPS_AT: Final = 3
@@ -52,6 +53,8 @@ class Figures(msgspec.Struct, frozen=True):
     outcomes: dict[tuple[int, str], int]
     """Entries ended on the Baku day of the look, by purpose (0: none could be read) and outcome letter."""
     ids_reused: int
+    unanswered: int
+    """Refusals that no reply told."""
     partitions: list[PartitionFigures]
 
     @property
@@ -126,7 +129,13 @@ async def look(
                     raise reply
             _add(counters, part[0])
             found.append(_partition(part, now_ms))
-    return Figures(at_ms=now_ms, outcomes=_outcomes(counters), ids_reused=counters[ID_REUSED], partitions=found)
+    return Figures(
+        at_ms=now_ms,
+        outcomes=_outcomes(counters),
+        ids_reused=counters[ID_REUSED],
+        unanswered=counters[UNANSWERED],
+        partitions=found,
+    )
 
 
 def _commands(keys: PartitionKeys, today: str) -> list[Command]:

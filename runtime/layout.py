@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from lua import keys
+from lua.records import RECORDS_VERSION
 from lua.store import Store
 from permits.partition import ROUTE_VERSION, Route
 from runtime.errors import StartupError
@@ -21,6 +22,8 @@ class Layout(msgspec.Struct, frozen=True):
     route: int
     routing_key: str
     """Fingerprint of the key, which itself stays outside the store."""
+    records: int = 1
+    """Layout of the day records."""
 
 
 def routing_key_path(settings: Settings) -> Path:
@@ -57,7 +60,13 @@ def make_secret(path: Path) -> None:
 async def settle(store: Store, route: Route) -> list[keys.PartitionKeys]:
     """The keys of every partition; StartupError where the store was made for another layout."""
     tags = keys.tags(route.partitions)
-    ours = Layout(partitions=route.partitions, tags=tags, route=ROUTE_VERSION, routing_key=route.fingerprint)
+    ours = Layout(
+        partitions=route.partitions,
+        tags=tags,
+        route=ROUTE_VERSION,
+        routing_key=route.fingerprint,
+        records=RECORDS_VERSION,
+    )
     raw: bytes | None = await store.execute_command("GET", keys.LAYOUT)
     if raw is None:  # a full store refuses a SET, and must not keep a role from starting
         await store.execute_command("SET", keys.LAYOUT, msgspec.json.encode(ours), "NX")
@@ -76,5 +85,5 @@ async def settle(store: Store, route: Route) -> list[keys.PartitionKeys]:
             "the routing key is not the one this store was made with: point ICAZE_ROUTING_KEY_FILE at the right one"
         )
     if stored != ours:
-        raise StartupError("the store was made by a release with another route; it cannot be shared with this one")
+        raise StartupError("the store was made by a release with other routes or records; this one cannot share it")
     return [keys.partition_keys(tag) for tag in tags]

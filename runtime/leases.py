@@ -76,6 +76,11 @@ class Leases:
         """Indexes of the partitions that are ours now."""
         return sorted(self._held)
 
+    @property
+    def leases(self) -> list[Lease]:
+        """The leases of those partitions, in the same order."""
+        return [self._held[index][0] for index in self.held]
+
     async def run(self, stop: asyncio.Event, *, until_done: Callable[[], Awaitable[None]]) -> None:
         """Hold our share until the stop; then wait for `until_done`, end all lanes and give everything back."""
         stopping = asyncio.create_task(stop.wait())

@@ -37,7 +37,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     routing_key_file: Annotated[
         str, Meta(description="key of the document hash; empty: keys/routing.key in the data folder")
     ] = ""
-    policy_file: Annotated[str, Meta(description="the rules; empty: the founding document's")] = ""
+    policy_file: Annotated[
+        str, Meta(description="the rules until a version is stored; empty: the founding document's")
+    ] = ""
     script: Annotated[
         Literal["plain", "native"], Meta(description="reply texts in GSM-7 letters, or in native ones (UCS-2)")
     ] = "plain"
@@ -63,6 +65,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     operator_window: Annotated[int, Meta(ge=1, le=256, description="requests in flight to the operator")] = 8
     operator_timeout_s: Annotated[float, Meta(gt=0, description="patience with one request to the operator")] = 10.0
     audit_days: Annotated[int, Meta(ge=1, description="days that the audit trail stays in the store")] = 7
+    archive_dir: Annotated[
+        str, Meta(description="where a worker keeps its segments of the trails; empty: archive in the data folder")
+    ] = ""
     dead_days: Annotated[int, Meta(ge=1, description="days that dead letters stay")] = 30
     drain_s: Annotated[float, Meta(ge=0, description="patience of a stop with work under way")] = 10.0
     dev_issuer: Annotated[
@@ -106,6 +111,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def data(self) -> Path:
         """The data folder."""
         return Path(self.data_dir)
+
+    @property
+    def archive(self) -> Path:
+        """The folder of this process's segments."""
+        return Path(self.archive_dir) if self.archive_dir else self.data / "archive"
 
 
 def load(environ: Mapping[str, str] | None = None) -> Settings:

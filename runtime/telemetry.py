@@ -20,6 +20,9 @@ APPEND_SECONDS: Final = Histogram(
 BACKLOG: Final = Gauge("icaze_backlog", "undecided SMS in all partitions", registry=REGISTRY)
 DECIDED: Final = Counter("icaze_decided", "entries ended, by outcome", ["outcome"], registry=REGISTRY)
 IDS_REUSED: Final = Counter("icaze_ids_reused", "aggregator ids seen with other words", registry=REGISTRY)
+UNANSWERED: Final = Counter(
+    "icaze_unanswered", "refusals of whoever had too many within the hour, which no reply tells", registry=REGISTRY
+)
 BATCH_SECONDS: Final = Histogram(
     "icaze_batch_seconds", "one batch, from its read to its decision", buckets=_SECONDS, registry=REGISTRY
 )
@@ -54,6 +57,10 @@ FEED_FAILURES: Final = Counter(
     "icaze_feed_failures", "sends to the Ministry that must be repeated, by cause", ["cause"], registry=REGISTRY
 )
 IMPORTED: Final = Counter("icaze_import_lines", "lines of imports, by result", ["result"], registry=REGISTRY)
+ARCHIVED: Final = Counter("icaze_archived", "entries of the trails stored in segments", ["trail"], registry=REGISTRY)
+ARCHIVE_FAILURES: Final = Counter(
+    "icaze_archive_failures", "members of segments that must be written again, by cause", ["cause"], registry=REGISTRY
+)
 
 
 class _JsonLines(logging.Formatter):

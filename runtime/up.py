@@ -10,18 +10,19 @@ import fcntl
 import os
 import sys
 from collections.abc import Generator
-from contextlib import contextmanager, nullcontext
+from contextlib import aclosing, contextmanager, nullcontext
 from typing import Any, Final
 
 from redis.exceptions import RedisError
 from rich.console import Console
 from rich.live import Live
 
-from runtime import durability, keyring, layout, lifecycle, settings
+from runtime import keyring, layout, lifecycle, settings
 from runtime.children import Child, fresh_log
 from runtime.connection import Wire, connect, shown
 from runtime.embedded import EmbeddedStore
 from runtime.errors import StartupError
+from runtime.fitness import settled
 from runtime.settings import Settings
 from runtime.summary import Summary
 
@@ -56,14 +57,8 @@ async def _up(stop: asyncio.Event) -> int:
 
 async def _run_roles(stop: asyncio.Event, current: Settings, url: str, store: EmbeddedStore | None) -> int:
     """Start the roles, show them, and stop them in order; `store` is None where somebody else runs it."""
-    client = connect(url)
-    try:
-        await durability.check(client, current)
-        partitions = await layout.settle(client, layout.route(current))
-    except (RedisError, OSError) as error:
-        raise StartupError(f"store {shown(url)}: {error}") from None
-    finally:
-        await client.aclose()
+    async with aclosing(connect(url)) as client:
+        partitions = await settled(client, current, layout.route(current), url)
     doors = [("store", shown(url))]
     summary = Summary(Wire(url), partitions, doors)
     console = Console()

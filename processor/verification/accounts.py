@@ -37,17 +37,21 @@ class Accounts:
         self._counters = Findings("I8", "counters", "the counters equal a recount of the trail")
         self._rows = Findings("I8", "rows", "every entry that came in has one row with a known outcome")
         self._days: dict[int, Counter[tuple[str, int]]] = {}
+        self._unanswered: Counter[int] = Counter()
         self.letters: Counter[str] = Counter()
         """Rows of the whole trail by outcome letter."""
 
     def begin(self) -> None:
         """Another partition: other counters."""
         self._days = {}
+        self._unanswered = Counter()
 
     def feed(self, entry: AuditEntry) -> None:
         """Recount one batch."""
-        day = self._days.setdefault(local_day(entry.batch.decided_ms), Counter())
+        decided_on = local_day(entry.batch.decided_ms)
+        day = self._days.setdefault(decided_on, Counter())
         day.update(zip(entry.letters, (row.purpose for row in entry.batch.rows), strict=True))
+        self._unanswered[decided_on] += entry.silent.count("1")
 
     def end(self, partition: Partition, rest: AtRest) -> None:
         """Judge a partition once all of its trail was fed."""
@@ -87,6 +91,7 @@ class Accounts:
     def _judge_day(self, where: str, day: int, stored: dict[str, int]) -> None:
         counted = self._days.get(day, Counter[tuple[str, int]]())
         recount = {f"{letter}{purpose}": times for (letter, purpose), times in counted.items()}
+        recount["unanswered"] = self._unanswered[day]
         stored = {name: times for name, times in stored.items() if name != "id_reused"}
         for name in sorted(recount.keys() | stored.keys()):
             self._counters.checked += 1

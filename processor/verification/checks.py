@@ -1,6 +1,6 @@
 """All checks side by side: each batch of the trail is shown to every one of them, partition by partition."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from permits.outcomes import APPROVED, DEAD, DUPLICATE, MOVED, REASON_OF, SHED
 from permits.policy import Policy
@@ -21,9 +21,11 @@ from processor.verification.trail import AuditEntry, Partition
 class Checks:
     """For each partition: `begin`, `feed` in order, `record` for each day record, `end`; then `findings`."""
 
-    def __init__(self, *, policy: Policy, journal: Journal | None, sink_log: SinkLog | None, today: int) -> None:
-        rules = RulesInForce(policy)
-        self._policy = policy
+    def __init__(
+        self, *, policies: Mapping[str, Policy], journal: Journal | None, sink_log: SinkLog | None, today: int
+    ) -> None:
+        rules = RulesInForce(policies)
+        self._policies = policies
         self._today = today
         self._other_policies: set[str] = set()
         self._loss = Loss(journal)
@@ -58,7 +60,7 @@ class Checks:
         self._replies.feed(partition, entry)
         self._permits.feed(entry)
         self._accounts.feed(entry)
-        if entry.batch.policy != self._policy.version:
+        if entry.batch.policy not in self._policies:
             self._other_policies.add(entry.batch.policy)
         if not self._other_policies:
             self._quota.feed(partition, entry)
@@ -95,7 +97,8 @@ class Checks:
         self._accounts.end(self._partition, rest)
         self._replies.end(self._partition, dead=dead, waiting=waiting)
         self._notices.end(self._partition, acts_from_ms)
-        self._permits.end(self._partition, standing=record_days, due_from=self._today - self._policy.keep_days + 1)
+        keep_days = min(policy.keep_days for policy in self._policies.values())
+        self._permits.end(self._partition, standing=record_days, due_from=self._today - keep_days + 1)
 
     @property
     def approved(self) -> int:
@@ -131,8 +134,9 @@ class Checks:
         """One result a check, by invariant."""
         if self._other_policies:
             why = f"the trail was decided under policy {', '.join(sorted(self._other_policies))}"
-            self._quota.not_checked(f"{why}, this is {self._policy.version}")
-            self._letters.not_checked(f"{why}, this is {self._policy.version}")
+            known = ", ".join(self._policies)
+            self._quota.not_checked(f"{why}; known are {known}")
+            self._letters.not_checked(f"{why}; known are {known}")
         checks = (
             self._loss,
             self._one_place,

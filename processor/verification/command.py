@@ -31,6 +31,7 @@ from processor.verification.sink_log import SinkLog, read_sink_log
 from runtime import embedded
 from runtime.connection import STORE_ERRORS, connect
 from runtime.errors import StartupError
+from runtime.policies import load_all
 from runtime.settings import Settings
 from runtime.settings import load as load_settings
 
@@ -83,9 +84,15 @@ async def _connected(settings: Settings, policy: Policy, journal: Path | None, s
 
 
 async def verify(
-    store: Store, *, policy: Policy, journal: Path | None, sink: Path | None, audit_days: int, now_ms: int
+    store: Store,
+    *,
+    policy: Policy,
+    journal: Path | None,
+    sink: Path | None,
+    audit_days: int,
+    now_ms: int,
 ) -> Report:
-    """Hold the promises against a store at rest."""
+    """Hold the promises against a store at rest; `policy` is the file's, which held before any version was stored."""
     started_s = time.monotonic()
     layout = await store_at_rest.read_layout(store)
     partitions: list[tuple[trail.Partition, PartitionKeys]] = []
@@ -99,7 +106,8 @@ async def verify(
         known_from_ms = max(known_from_ms, partition.known_from_ms)
     acknowledged = None if journal is None else Journal(lambda: read_journal(journal), known_from_ms)
     sink_log = None if sink is None else SinkLog(read_sink_log(sink), layout.tags)
-    checks = Checks(policy=policy, journal=acknowledged, sink_log=sink_log, today=local_day(now_ms))
+    policies = {**await load_all(store, partition_keys(layout.tags[0]).policies), policy.version: policy}
+    checks = Checks(policies=policies, journal=acknowledged, sink_log=sink_log, today=local_day(now_ms))
     record_days = await store_at_rest.days_of(store, "day")
     count_days = await store_at_rest.days_of(store, "counts")
     with _progress(entries) as advance:

@@ -1,11 +1,14 @@
 """I4: per document, Baku day and purpose, no more permits than the rules in force allowed."""
 
+from collections.abc import Mapping
 from struct import Struct
 from typing import Final
 
 from permits.calendar import day_name, local_day
+from permits.messages import AuditRow
 from permits.outcomes import APPROVED, REFUSALS
-from permits.policy import Policy, Rule
+from permits.policy import Policy
+from permits.regimes import Limits, Regime, Rule
 from processor.verification.finding import Finding, Findings
 from processor.verification.journal import BUCKETS
 from processor.verification.trail import AuditEntry, Partition
@@ -14,29 +17,32 @@ _OWNER: Final = Struct("<16sH")
 """Owner as text, partition."""
 
 
+BY_RULES: Final = frozenset((APPROVED, *(REFUSALS[reason] for reason in ("quota", "abuse_document", "blocked"))))
+"""What rules, limits and lists can answer; every other decision comes from the form."""
+
+
 class RulesInForce:
-    """A policy's rules by moment and purpose, looked up millions of times."""
+    """The rules of all policy versions by moment and purpose, looked up millions of times."""
 
-    def __init__(self, policy: Policy) -> None:
-        self._policy = policy
-        self._only = policy.regimes[0] if len(policy.regimes) == 1 else None
+    def __init__(self, policies: Mapping[str, Policy]) -> None:
+        self._policies = policies
         self._known: dict[tuple[int, int], tuple[Rule, ...] | None] = {}
-        rules = [rule for regime in policy.regimes for purpose in regime.purposes for rule in purpose.rules]
-        self.letters: frozenset[str] = frozenset(
-            (APPROVED, REFUSALS["quota"], *(REFUSALS[rule.reason] for rule in rules))
-        )
-        """What the rules can answer; every other decision comes from the form."""
-        self.first_is_free = all(rule.limit > 0 for rule in rules)
-        """With nothing on record no rule refuses."""
 
-    def of(self, asked_ms: int, purpose: int) -> tuple[Rule, ...] | None:
-        """The rules of a purpose at a moment; None where it had no such purpose."""
-        regime = self._only or self._policy.at(asked_ms)
-        key = (id(regime), purpose)
+    def of(self, version: str, row: AuditRow) -> tuple[Rule, ...] | None:
+        """The rules that a row had to pass under a version; None where it had no such purpose."""
+        regime = self._regime(version, row)
+        key = (id(regime), row.purpose)
         if key not in self._known:
-            named = regime.purpose(purpose)
-            self._known[key] = None if named is None else named.rules
+            named = regime.purpose(row.purpose)
+            self._known[key] = None if named is None else regime.rules_of(named)
         return self._known[key]
+
+    def limits(self, version: str, row: AuditRow) -> Limits:
+        """The limits against abuse that were in force for a row under a version."""
+        return self._regime(version, row).limits
+
+    def _regime(self, version: str, row: AuditRow) -> Regime:
+        return self._policies[version].at(min(row.asked_ms, row.arrived_ms))
 
 
 class Quota:
@@ -59,7 +65,7 @@ class Quota:
             self._findings.checked += 1
             day = local_day(row.asked_ms)
             held = self._held.setdefault(row.owner, [])
-            rules = self._rules.of(row.asked_ms, row.purpose)
+            rules = self._rules.of(entry.batch.policy, row)
             where = f"partition {partition.number}, entry {row.entry_id}, owner {row.owner}"
             if rules is None:
                 self._findings.violation(f"{where}: approved under purpose {row.purpose}, which was not in force")

@@ -2,26 +2,30 @@
 
 from typing import Final
 
-from lua.records import ENTRY_BYTES, entries
+from lua.records import ENTRY_BYTES, SENDER_BYTES, entries
 from permits.calendar import day_name, local_day
-from permits.decision import Model, Request
+from permits.decision import Model, Outcome, Request
 from permits.messages import AuditRow
-from permits.outcomes import APPROVED, DEAD, MOVED
+from permits.outcomes import APPROVED, DEAD, MOVED, REFUSALS
 from processor.verification.finding import Finding, Findings
-from processor.verification.quota import RulesInForce
+from processor.verification.quota import BY_RULES, RulesInForce
 from processor.verification.trail import DECIDED, AuditEntry, Partition
 
 _APPROVED: Final = APPROVED.encode()
+BLOCKED: Final = REFUSALS["blocked"]
+SOFT: Final = REFUSALS["abuse_sender"]
+"""Judged over all partitions, and answered once an hour there."""
 
 
 class Letters:
-    """Feeds the model row by row. Refusals for form are taken as given: the trail keeps no text."""
+    """Feeds the model row by row. Refusals for form, and what stands on a list, are taken as given."""
 
     def __init__(self, rules: RulesInForce) -> None:
         self._rules = rules
         self._findings = Findings("I7", "letters", "the plain model, replaying the trail, decides alike")
         self._model = Model()
-        self._first: dict[str, tuple[AuditRow, str, bool] | None] = {}
+        self._first: dict[str, tuple[str, AuditRow, str, bool] | None] = {}
+        """An owner's only row so far: policy version, row, letter, whether it is taken as given."""
 
     def begin(self) -> None:
         """Another partition: other owners."""
@@ -35,32 +39,35 @@ class Letters:
         second one comes.
         """
         settled = entry.batch.decided_ms >= partition.settled_from_ms
-        by_rules, first, free = self._rules.letters, self._first, self._rules.first_is_free
-        for row, letter in zip(entry.batch.rows, entry.letters, strict=True):
+        first, version = self._first, entry.batch.policy
+        for row, letter, silent in entry.rows:
             if letter in (MOVED, DEAD) or not (settled or letter in DECIDED):
                 continue
-            given = letter in DECIDED and (letter not in by_rules or not settled)
+            given = letter in DECIDED and (letter not in BY_RULES or not settled)
             if settled:
                 self._findings.checked += 1
             else:
                 self._findings.left_out += 1
             if row.owner not in first:
-                if given or (letter == APPROVED and free):
-                    first[row.owner] = (row, letter, given)
+                if not silent and (given or letter == APPROVED):
+                    first[row.owner] = (version, row, letter, given)
                     continue
                 first[row.owner] = None
             earlier = first[row.owner]
             if earlier is not None:
                 first[row.owner] = None
-                self._replay(earlier[0], earlier[1], given=earlier[2])
-            replayed = self._replay(row, letter, given=given)
-            if settled and replayed != letter:
-                self._findings.violation(
-                    f"partition {partition.number}, entry {row.entry_id}, sms {row.sms_id!r}, owner {row.owner}: "
-                    f"the trail says {letter}, the model {replayed}"
-                )
+                self._replay(*earlier)
+            replayed = self._replay(version, row, letter, given)
+            if not settled:
+                continue
+            where = f"partition {partition.number}, entry {row.entry_id}, sms {row.sms_id!r}, owner {row.owner}"
+            if replayed.letter != letter:
+                self._findings.violation(f"{where}: the trail says {letter}, the model {replayed.letter}")
+            elif letter in DECIDED and replayed.answered == silent and not (silent and letter == SOFT):
+                told = "a reply is due" if silent else "no reply is due"
+                self._findings.violation(f"{where}: {told} by the model, the trail says otherwise")
 
-    def _replay(self, row: AuditRow, letter: str, *, given: bool) -> str:
+    def _replay(self, version: str, row: AuditRow, letter: str, given: bool) -> Outcome:
         return self._model.decide(
             Request(
                 owner=row.owner,
@@ -69,8 +76,11 @@ class Letters:
                 asked_ms=row.asked_ms,
                 arrived_ms=row.arrived_ms,
                 refused=letter if given else None,
-                rules=() if given else self._rules.of(row.asked_ms, row.purpose) or (),
+                rules=() if given else self._rules.of(version, row) or (),
                 by_text=row.by_text,
+                sender=row.sender[: 2 * SENDER_BYTES],
+                listed=letter == BLOCKED,
+                limits=self._rules.limits(version, row),
             )
         )
 

@@ -39,8 +39,8 @@ class Replies:
         if self._log is None:
             return
         sends, decided = self._sends, self._decided
-        for row, letter in zip(entry.batch.rows, entry.letters, strict=True):
-            if letter not in DECIDED:
+        for row, letter, silent in entry.rows:
+            if letter not in DECIDED or silent:
                 continue
             self._findings.checked += 1
             decided.add(row.entry_id)

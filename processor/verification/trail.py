@@ -3,14 +3,15 @@
 Reads `audit:{p}`, a page at a time.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from itertools import repeat
 from typing import Final
 
 import msgspec
 
 from lua.store import Store
 from permits.decision import DEDUP_DAYS
-from permits.messages import AUDIT_DECODER, AuditBatch
+from permits.messages import AUDIT_DECODER, AuditBatch, AuditRow
 from permits.outcomes import APPROVED, REASON_OF
 from processor.verification.inputs import UnusableInputError
 
@@ -41,6 +42,14 @@ class AuditEntry(msgspec.Struct, frozen=True):
 
     batch: AuditBatch
     letters: str
+    silent: str = ""
+    """`1` for each refusal that went unanswered; empty where all were answered."""
+
+    @property
+    def rows(self) -> Iterator[tuple[AuditRow, str, bool]]:
+        """Each row with its letter, and whether it went unanswered."""
+        silent = (mark == "1" for mark in self.silent) if self.silent else repeat(False)
+        return zip(self.batch.rows, self.letters, silent, strict=False)
 
 
 async def pages(store: Store, stream: str) -> AsyncIterator[list[AuditEntry]]:
@@ -59,12 +68,14 @@ async def pages(store: Store, stream: str) -> AsyncIterator[list[AuditEntry]]:
 
 def _entry(stream: str, entry_id: bytes, fields: dict[bytes, bytes]) -> AuditEntry:
     try:
-        entry = AuditEntry(AUDIT_DECODER.decode(fields[b"m"]), fields[b"v"].decode("ascii"))
+        entry = AuditEntry(
+            AUDIT_DECODER.decode(fields[b"m"]), fields[b"v"].decode("ascii"), fields.get(b"w", b"").decode("ascii")
+        )
     except KeyError as error:
         raise UnusableInputError(f"{stream}, entry {entry_id.decode()}: no field {error}") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UnusableInputError(f"{stream}, entry {entry_id.decode()}: {error}") from None
-    if len(entry.batch.rows) != len(entry.letters):
-        rows, letters = len(entry.batch.rows), len(entry.letters)
-        raise UnusableInputError(f"{stream}, entry {entry_id.decode()}: {rows} rows but {letters} letters")
+    rows, letters, marks = len(entry.batch.rows), len(entry.letters), len(entry.silent)
+    if rows != letters or marks not in (0, rows):
+        raise UnusableInputError(f"{stream}, entry {entry_id.decode()}: {rows} rows, {letters} letters, {marks} marks")
     return entry

@@ -21,6 +21,7 @@ from permits import policy as policies
 from permits.calendar import day_name, local_day
 from permits.partition import Route
 from permits.policy import Policy
+from permits.versions import Founding
 from runtime.connection import Client, Wire
 from runtime.epochs import Epochs
 from runtime.keyring import Keyring
@@ -57,6 +58,7 @@ def operations(wires: Wires, wire: Wire, now_ms: Callable[[], int], policy: Poli
         partitions=PARTITIONS,
         route=ROUTE,
         policy=policy or policies.load(),
+        founding=Founding("file-0123abcd", policies.DEFAULT_FILE.read_text()),
         keyring=Keyring({"k1": b"k" * 32}, "k1"),
         script="plain",
         now_ms=now_ms,
@@ -102,12 +104,13 @@ async def plant(
     document: str = DOCUMENT,
     digest: bytes = DIGEST,
     owner_tag: bytes | None = None,
+    sender: bytes = b"ph",
 ) -> None:
     """Append one decision to its owner's record, as the deciding function writes it."""
     partition, owner = ROUTE.of_document(document)
     arrived_s = (decided_ms if arrived_ms is None else arrived_ms) // 1000
     word = timing(arrived_s=arrived_s, decided_s=decided_ms // 1000, minutes=minutes, days_to_arrival=days_to_arrival)
-    entry = static_struct(owner_tag or owner[4:], digest, arrived_s, word, purpose) + letter.encode()
+    entry = static_struct(owner_tag or owner[4:], digest, arrived_s, word, sender, purpose) + letter.encode()
     key = PARTITIONS[partition].day(day_name(local_day(arrived_s * 1000)))
     stored: bytes | None = await redis.execute_command("HGET", key, owner[:4])
     await redis.execute_command("HSET", key, owner[:4], (stored or b"") + entry)

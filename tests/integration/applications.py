@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 import msgspec
+import pytest
 
 from lua.keys import partition_keys, tags
 from lua.store import Store
@@ -16,13 +17,16 @@ from permits.employees import Actor, AuditAct, Employee, Epoch, Request
 from permits.messages import DEAD_DECODER, OUTBOX_DECODER, DeadLetter, OutboxEvent
 from permits.partition import Route
 from processor.application_loop import ApplicationLoop
+from processor.registry.http import HttpRegistry
 from processor.registry.port import Registry
 from runtime.connection import Client, Wire
-from runtime.employment import Employment, Versioned
+from runtime.embedded import EmbeddedStore
+from runtime.employment import Employment
 from runtime.keyring import Keyring
+from runtime.permit_changes import Versioned
 from runtime.shared import SharedWire
 from tests.eventually import eventually
-from tests.integration.registry_simulator import Simulator
+from tests.integration.registry_simulator import Simulator, simulating
 
 ROUTING_KEY: Final = b"r" * 32
 ROUTE: Final = Route(key=ROUTING_KEY, partitions=4)
@@ -146,6 +150,35 @@ class Desk:
 
 def _employment(wire: SharedWire, keyring: Keyring) -> Employment:
     return Employment(wire.send, route=ROUTE, partitions=PARTITIONS, keyring=keyring, epochs=list[Epoch]())
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looks and back-offs shorter than usual."""
+    monkeypatch.setattr("processor.application_loop.LOOK_S", 0.01)
+    monkeypatch.setattr("processor.application_loop.PAUSE_S", (0.01, 0.1))
+    monkeypatch.setattr("processor.application_loop.STORE_PAUSE_S", 0.05)
+    monkeypatch.setattr("processor.application_queue.WAIT_S", (0.05, 0.2))
+
+
+@pytest.fixture
+async def desk(redis: Client, server: EmbeddedStore) -> AsyncGenerator[Desk]:
+    one = Desk(redis, server.url)
+    yield one
+    await one.wire.close()
+
+
+@pytest.fixture
+async def simulator() -> AsyncGenerator[Simulator]:
+    async with simulating() as one:
+        yield one
+
+
+@pytest.fixture
+async def registry(simulator: Simulator) -> AsyncGenerator[HttpRegistry]:
+    one = simulator.client(patience_s=0.3)
+    yield one
+    await one.close()
 
 
 async def raws(store: Store, stream: str) -> list[bytes]:

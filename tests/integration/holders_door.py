@@ -24,28 +24,39 @@ from permits.calendar import HOUR_MS
 from permits.employees import Actor, Employee, Epoch, Request, Stored
 from permits.messages import ENCODER
 from permits.partition import FIELD_BYTES
+from permits.policy import Policy
 from runtime.connection import Client, Wire
-from runtime.employment import Employment, Versioned
+from runtime.employment import Employment
 from runtime.keyring import Keyring
+from runtime.permit_changes import Versioned
 from tests.integration.api_door import DIGEST, DOCUMENT, KEY, NOON_MS, PARTITIONS, ROUTE, Clock, Http, epochs_of
 
 FIN: Final = "1A2B3C4"
 TIN: Final = "1234567890"
 ACTOR: Final = Actor("anna")
+RULES: Final = policies.load()
 AMPLE: Final = Bounds(client_rate=1e9, client_burst=1e9)
 
 
 @asynccontextmanager
 async def serving(
-    url: str, clock: Clock, *, epochs: Sequence[Epoch] = (), bounds: Bounds = AMPLE, patience_s: float = 2.0
+    url: str,
+    clock: Clock,
+    *,
+    epochs: Sequence[Epoch] = (),
+    bounds: Bounds = AMPLE,
+    patience_s: float = 2.0,
+    rules: Policy = RULES,
 ) -> AsyncGenerator[Http]:
     """Status, checks and me; the limits' clock is the same as the records'."""
     wires = Wires(url, patience_s=patience_s)
-    holders = Holders(wires, partitions=PARTITIONS, route=ROUTE, policy=policies.load(), epochs=epochs, now_ms=clock)
+    holders = Holders(wires, partitions=PARTITIONS, route=ROUTE, policy=lambda: rules, epochs=epochs, now_ms=clock)
     guessing = Guessing(Limits(bounds), lambda: clock() / 1000)
     operations = [
         *Status(holders, guessing).operations(),
-        *ChecksDoor(holders, guessing, wires=wires, partitions=PARTITIONS, now_ms=clock).operations(),
+        *ChecksDoor(
+            holders, guessing, wires=wires, partitions=PARTITIONS, policy=lambda: rules, now_ms=clock
+        ).operations(),
         *MeDoor(holders, guessing).operations(),
     ]
     app = build_app(

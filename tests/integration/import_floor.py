@@ -24,8 +24,9 @@ from permits.messages import DEAD_DECODER, ENCODER, DeadLetter
 from processor.import_loop import ImportLoop
 from runtime.connection import Client, Wire
 from runtime.doors import new_app
-from runtime.employment import Employment, Versioned
+from runtime.employment import Employment
 from runtime.keyring import Keyring
+from runtime.permit_changes import Versioned
 from tests.integration.api_door import NOON_MS, Clock
 from tests.integration.organisation_door import KEYRING, PARTITIONS, ROUTE, TIN, Bulk, House, employment, verify
 

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -11,6 +11,7 @@ from lua import calls
 from permits import policy as policies
 from permits.messages import AUDIT_DECODER, DEAD_DECODER, ENCODER, REPLY_DECODER, DeadLetter, InboundSms, Reply
 from permits.outcomes import NAME_OF
+from permits.policy import Policy
 from permits.sms import read
 from processor.app import make_groups
 from processor.batch import Preparer
@@ -21,8 +22,12 @@ from runtime.leases import Lease
 from runtime.telemetry import REGISTRY
 from tests.eventually import eventually
 from tests.integration.ingest_door import KEYS, ROUTE
+from tests.uncounted import phones
 
-POLICY: Final = policies.load()
+Rules = Callable[[], Policy]
+ONE_PHONE: Final = policies.DEFAULT_FILE.read_bytes().replace(b"documents_per_sender = 10", b"")
+"""The default rules, but for one thing: all that these tests send comes from one phone."""
+POLICY: Final = policies.parse(ONE_PHONE, policies.DEFAULT_FILE)
 SEAL: Final = SenderSeal(Keyring({"k1": b"k" * 32}, "k1"))
 HOME: Final = ROUTE.of_document("AZE1111111")[0]
 AT_HOME: Final = [f"AZE{n}" for n in range(1000000, 1030000) if ROUTE.of_document(f"AZE{n}")[0] == HOME]
@@ -71,12 +76,20 @@ class Floor:
         assert epoch is not None
         return Lease(index, keys, epoch, time.monotonic() + 60)
 
-    def lane(self, lease: Lease, *, wire: Wire | None = None, batch: int = 512) -> DecideLane:
+    def lane(
+        self, lease: Lease, *, wire: Wire | None = None, batch: int = 512, policy: Rules = lambda: POLICY
+    ) -> DecideLane:
         """A lane on a lease."""
         return DecideLane(
             lease,
             preparer=Preparer(
-                index=lease.index, keys=lease.keys, route=ROUTE, policy=POLICY, script="plain", seal=SEAL
+                index=lease.index,
+                keys=lease.keys,
+                route=ROUTE,
+                policy=policy,
+                script="plain",
+                seal=SEAL,
+                phones=phones(),
             ),
             wire=wire or Wire(self.url),
             partitions=KEYS,
@@ -87,10 +100,12 @@ class Floor:
 
     @asynccontextmanager
     async def deciding(
-        self, *indexes: int, wire: Wire | None = None, batch: int = 512
+        self, *indexes: int, wire: Wire | None = None, batch: int = 512, policy: Rules = lambda: POLICY
     ) -> AsyncGenerator["asyncio.Task[Any]"]:
         """Lanes at work on some partitions (HOME alone where none are named); they must not fail."""
-        lanes = [self.lane(await self.lease(index), wire=wire, batch=batch) for index in indexes or (HOME,)]
+        lanes = [
+            self.lane(await self.lease(index), wire=wire, batch=batch, policy=policy) for index in indexes or (HOME,)
+        ]
         task = asyncio.create_task(_all(lanes))
         try:
             yield task

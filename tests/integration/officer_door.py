@@ -30,12 +30,14 @@ from permits.employees import Request as PermitRequest
 from permits.messages import ENCODER, OUTBOX_DECODER, REPLY_DECODER, InboundSms, Lang, OutboxEvent, Reply
 from permits.policy import Policy
 from permits.sms import read
+from permits.versions import Founding
 from processor.batch import Preparer
 from runtime.connection import Client
-from runtime.employment import Versioned
 from runtime.keyring import SenderSeal
+from runtime.permit_changes import Versioned
 from tests.integration.api_door import DOCUMENT, PARTITIONS, ROUTE, Clock, plant
 from tests.integration.organisation_door import KEYRING, SYSTEM, TIN, Bulk
+from tests.uncounted import phones
 
 Http = TestClient[Request, Application]
 
@@ -107,7 +109,13 @@ class Desk:
         )
         assert epoch is not None
         preparer = Preparer(
-            index=index, keys=keys, route=ROUTE, policy=self.parts.policy, script="plain", seal=SenderSeal(KEYRING)
+            index=index,
+            keys=keys,
+            route=ROUTE,
+            policy=self.parts.policies.latest,
+            script="plain",
+            seal=SenderSeal(KEYRING),
+            phones=phones(),
         )
         batch = preparer.prepare([(entry_id, payload)], epoch=epoch, now_ms=now_ms).batch
         raw = await self.redis.execute_command(
@@ -234,13 +242,15 @@ async def serving(
         partitions=PARTITIONS,
         route=ROUTE,
         policy=policy or policies.load(),
+        founding=Founding("file-0123abcd", policies.DEFAULT_FILE.read_text()),
         keyring=KEYRING,
         script="plain",
         now_ms=clock,
     )
-    naming = Naming(wires, partitions=PARTITIONS, policy=parts.policy, now_ms=clock)
+    naming = Naming(wires, partitions=PARTITIONS, policy=parts.policies.latest, now_ms=clock)
     officers = Officers(
         wires=wires,
+        partitions=PARTITIONS,
         naming=naming,
         employment=parts.employment,
         keyring=KEYRING,
@@ -253,7 +263,7 @@ async def serving(
         organisations,
         parts.employment,
         enlist=Bulk().enlist,
-        accepts=parts.policy.documents.accepts,
+        accepts=parts.policies.latest().documents.accepts,
         epochs=parts.epochs.known,
         now_ms=clock,
     )

@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, Literal
 
+import pytest
 from aiohttp import ClientResponse
 from aiohttp.test_utils import TestClient, TestServer
 from aiohttp.web import Application, Request
@@ -26,8 +27,10 @@ from permits.messages import OUTBOX_DECODER, OutboxEvent
 from permits.organisations import Authority, Organisation, Power
 from permits.partition import Route
 from runtime.connection import Client
-from runtime.employment import Employment, Versioned
+from runtime.embedded import EmbeddedStore
+from runtime.employment import Employment
 from runtime.keyring import Keyring
+from runtime.permit_changes import Versioned
 from tests.integration.api_door import NOON_MS, Clock, epochs_of
 
 Http = TestClient[Request, Application]
@@ -36,6 +39,7 @@ ROUTE: Final = Route(key=b"k" * 32, partitions=4)
 PARTITIONS: Final = [partition_keys(tag) for tag in tags(4)]
 KEYRING: Final = Keyring({"k1": b"s" * 32}, "k1")
 TIN: Final = "1234567890"
+PERMITS: Final = f"/v1/organisations/{TIN}/permits"
 OTHER_TIN: Final = "9876543210"
 DAY_MS: Final = 86_400_000
 SYSTEM: Final = Actor(subject="registry")
@@ -222,3 +226,27 @@ async def serving(url: str, redis: Client) -> AsyncGenerator[House]:
     async with TestClient(TestServer(app)) as http:
         yield House(http, redis, clock, wires, epochs, bulk)
     await wires.close()
+
+
+@pytest.fixture
+async def house(server: EmbeddedStore, redis: Client) -> AsyncGenerator[House]:
+    """The doors, with an organisation that stands."""
+    async with serving(server.url, redis) as found:
+        await found.register()
+        yield found
+
+
+async def statuses(house: House, **query: str) -> list[str]:
+    """What stands in a page of the list."""
+    page = await (await house.ask("GET", PERMITS, params=query)).json()
+    return [permit["status"] for permit in page["permits"]]
+
+
+async def tag_of(house: House, code: str) -> str:
+    """The ETag of a permit as it stands."""
+    return (await house.ask("GET", f"{PERMITS}/{code}")).headers["ETag"]
+
+
+async def edited(house: House, code: str, **fields: Any) -> Any:
+    """The answer to an edit of a permit as it stands."""
+    return await house.ask("PATCH", f"{PERMITS}/{code}", tag=await tag_of(house, code), json=fields)

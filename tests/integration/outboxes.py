@@ -19,9 +19,11 @@ from permits.employees import Actor, Employee, EmployeePermit, Epoch, Request
 from permits.messages import ENCODER
 from permits.partition import Route
 from runtime.connection import Wire
-from runtime.employment import Employment, Versioned
+from runtime.employment import Employment
 from runtime.epochs import Epochs
+from runtime.keyring import Keyring
 from runtime.leases import Lease
+from runtime.permit_changes import Versioned
 from runtime.shared import SharedWire
 from tests.eventually import eventually
 from tests.integration.ministry_simulator import KEYRING
@@ -45,7 +47,14 @@ class Office:
     def __init__(self, wire: SharedWire) -> None:
         self.wire = wire
         self.epochs: list[Epoch] = []
-        self.employment = Employment(wire.send, route=ROUTE, partitions=PARTITIONS, keyring=KEYRING, epochs=self.epochs)
+        self.employment = self._sealed_by(KEYRING)
+
+    def seals_by(self, keyring: Keyring) -> None:
+        """From now on with other keys."""
+        self.employment = self._sealed_by(keyring)
+
+    def _sealed_by(self, keyring: Keyring) -> Employment:
+        return Employment(self.wire.send, route=ROUTE, partitions=PARTITIONS, keyring=keyring, epochs=self.epochs)
 
     async def asks(self, count: int, *, days: int = 30, partition: int | None = None) -> list[Versioned]:
         """Permits of so many employees, submitted; all of one partition where it is given."""

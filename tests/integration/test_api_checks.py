@@ -8,6 +8,7 @@ import pytest
 
 from api.limits import Bounds
 from permits import codes
+from permits import policy as policies
 from permits.calendar import HOUR_MS
 from permits.employees import AuditAct, Epoch, Stored
 from runtime.connection import Client
@@ -217,6 +218,45 @@ async def test_what_is_not_one_question_is_refused_and_leaves_no_record(
 ) -> None:
     assert (await ask(http, clock, PATH, question)).status == status
     assert [await acts(redis, partition) for partition in range(len(PARTITIONS))] == [[]] * len(PARTITIONS)
+
+
+ZONED = """[zones]
+baku = { az = "Bakı", ru = "Баку", en = "Baku" }
+""".encode()
+
+
+def rules_with(line: bytes) -> policies.Policy:
+    """The default rules with one more line in their regime."""
+    text = policies.DEFAULT_FILE.read_bytes().replace(b'name = "founding"\n', b'name = "founding"\n' + line + b"\n")
+    return policies.parse(text + ZONED, policies.DEFAULT_FILE)
+
+
+@pytest.mark.parametrize(
+    ("line", "zone", "reason"),
+    [
+        (b'zones = ["baku"]', "Gəncə", "regime_off"),
+        (b'zones = ["baku"]', "BAKI", None),
+        (b'zones = ["baku"]', "", None),
+        (b"curfew = { from = 21:00:00, until = 06:00:00 }", "", "regime_off"),
+        (b"curfew = { from = 10:00:00, until = 14:00:00 }", "", None),
+        (b"until = 2025-12-31T00:00:00", "Bakı", "regime_off"),
+        (b"", "Gəncə", None),
+    ],
+)
+async def test_where_and_when_nobody_needs_a_permit_everybody_passes(
+    server: EmbeddedStore, redis: Client, clock: Clock, line: bytes, zone: str, reason: str | None
+) -> None:
+    question = {"document": DOCUMENT} | ({"zone": zone} if zone else {})
+    async with serving(server.url, clock, rules=rules_with(line)) as http:
+        without = await checked(http, clock, question)
+        await plant(redis, purpose=2, decided_ms=NOON_MS - 90_000)
+        having = await checked(http, clock, question)
+    assert (without["valid"], without["reason"]) == (reason is not None, reason or "no_permit")
+    assert (having["valid"], having["reason"]) == (True, None)
+    assert [(act.valid, act.reason) for act in await acts(redis)] == [
+        (without["valid"], without["reason"]),
+        (True, ""),
+    ]
 
 
 async def test_each_officer_has_misses_of_their_own(server: EmbeddedStore, redis: Client, clock: Clock) -> None:

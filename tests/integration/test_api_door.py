@@ -330,7 +330,7 @@ async def test_the_role_serves_until_it_is_stopped(
 async def test_the_role_says_in_one_line_why_it_cannot_start(data: Path) -> None:
     (data / "bad.toml").write_text("[documents]\nseries = []\nregimes = 5\n")
     for settings, why in (
-        ({"redis_url": f"unix://{data}/none.sock"}, "api: the store does not serve"),
+        ({"redis_url": f"unix://{data}/none.sock"}, "store unix:"),
         ({"policy_file": str(data / "bad.toml")}, "policy: "),
         ({"routing_key_file": str(data / "none.key")}, "routing key "),
         ({"keyring_file": str(data / "none.toml")}, "keyring "),

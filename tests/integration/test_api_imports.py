@@ -63,7 +63,7 @@ async def everything(redis: Client) -> dict[bytes, bytes]:
 
 async def test_a_sheet_is_taken_in_and_goes_its_way(house: House, floor: ImportFloor) -> None:
     body = await uploaded(house, ndjson(1, 2, 3))
-    nothing = {"done": 0, "created": 0, "unchanged": 0, "reactivated": 0, "conflict": 0, "refused": 0}
+    nothing = {"done": 0, "created": 0, "unchanged": 0, "reactivated": 0, "conflict": 0, "refused": 0, "failed": 0}
     assert body == {**nothing, "id": body["id"], "state": "queued", "rows": 3, "started_at": None, "finished_at": None}
     await floor.work(floor.loop())
     answer = await house.ask("GET", f"/v1/organisations/{TIN}/imports/{body['id']}")

@@ -259,6 +259,43 @@ async def test_what_has_ended_or_was_refused_is_not_cancelled(desk: Desk) -> Non
     assert await desk.notices() == []
 
 
+async def test_a_look_that_changes_nothing_is_recorded_before_its_answer(desk: Desk, redis: Client) -> None:
+    unknown, ended = "2222222222", await desk.plant(decided_ms=NOON_MS - 3 * HOUR_MS)
+    standing = await desk.plant(digest=b"\x01" + DIGEST[1:])
+    await desk.cancel(unknown)
+    await desk.extend(ended)
+    await desk.cancel(ended)
+    await desk.extend(standing, "2090-01-01T10:00:00Z")
+    await desk.cancel(standing)
+    await desk.cancel(standing)
+    looks = await desk.acts("look_up")
+    assert {(act.actor, act.client, act.method, act.status) for act in looks} == {("officer", "desk", "asan_imza", "")}
+    assert all(act.trace.startswith(TRACE) for act in looks)
+    assert sorted((act.code, act.reason) for act in looks) == sorted(
+        [
+            ("2222222222", "cancel: not found"),
+            (ended, "extend: not in force"),
+            (ended, "cancel: not in force"),
+            (standing, "extend: no extension"),
+            (standing, "cancel: done before"),
+        ]
+    )
+    assert [(act.deed, act.code) for act in await desk.acts()] == [("cancel", standing)]
+    assert await redis.execute_command("XLEN", KEYS.acts) == 5  # each in the partition that its code names
+
+
+async def test_what_can_be_no_code_is_looked_up_nowhere(desk: Desk) -> None:
+    assert (await desk.cancel("1"))[0] == 404
+    assert await desk.acts("look_up") == []
+
+
+@pytest.mark.parametrize("deed", ["cancel", "extend"])
+async def test_without_its_record_a_look_is_not_answered(desk: Desk, redis: Client, deed: str) -> None:
+    await redis.execute_command("SET", PARTITIONS[0].acts, "no stream")
+    act = desk.cancel if deed == "cancel" else desk.extend
+    assert (await act("2222222222"))[0] >= 500
+
+
 @pytest.mark.parametrize(
     ("act", "body"),
     [

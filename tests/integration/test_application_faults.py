@@ -1,7 +1,7 @@
 """Employees confirmed by the registry: each once, whatever registry, workers and store do."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ from redis.exceptions import ConnectionError as StoreConnectionError
 
 from lua.library import ensure_loaded
 from permits.employees import Employee
-from processor import app
+from processor import app, sms_first
+from processor.archive import archiver
 from processor.registry.http import HttpRegistry
 from processor.registry.port import CONFIRMED, RegistryAwayError, Verdict
 from runtime import keyring, settings
@@ -20,38 +21,22 @@ from runtime.connection import Client, Wire, connect
 from runtime.embedded import EmbeddedStore
 from runtime.telemetry import REGISTRY
 from tests.eventually import eventually
-from tests.integration.applications import PARTITIONS, ROUTING_KEY, Desk, asked, fin, left
+from tests.integration.applications import (
+    PARTITIONS,
+    ROUTING_KEY,
+    Desk,
+    asked,
+    desk,
+    fin,
+    left,
+    registry,
+    short_waits,
+    simulator,
+)
 from tests.integration.ingest_door import no_logging, settings_of
-from tests.integration.registry_simulator import FAULTS, Fault, Simulator, simulating
+from tests.integration.registry_simulator import FAULTS, Fault, Simulator
 
-
-@pytest.fixture(autouse=True)
-def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Looks and back-offs shorter than usual."""
-    monkeypatch.setattr("processor.application_loop.LOOK_S", 0.01)
-    monkeypatch.setattr("processor.application_loop.PAUSE_S", (0.01, 0.1))
-    monkeypatch.setattr("processor.application_loop.STORE_PAUSE_S", 0.05)
-    monkeypatch.setattr("processor.application_queue.WAIT_S", (0.05, 0.2))
-
-
-@pytest.fixture
-async def desk(redis: Client, server: EmbeddedStore) -> AsyncGenerator[Desk]:
-    one = Desk(redis, server.url)
-    yield one
-    await one.wire.close()
-
-
-@pytest.fixture
-async def simulator() -> AsyncGenerator[Simulator]:
-    async with simulating() as one:
-        yield one
-
-
-@pytest.fixture
-async def registry(simulator: Simulator) -> AsyncGenerator[HttpRegistry]:
-    one = simulator.client(patience_s=0.3)
-    yield one
-    await one.close()
+__all__ = ["desk", "registry", "short_waits", "simulator"]
 
 
 # --- a registry that fails
@@ -285,6 +270,42 @@ async def test_functions_that_are_flushed_are_waited_for(
     await desk.each_judged_once(codes)
 
 
+# --- SMS first
+
+
+async def test_applications_give_way_to_sms(
+    desk: Desk, simulator: Simulator, registry: HttpRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sms_first, "MOST_GIVEN_S", 60.0)
+    codes = await desk.asks(30)
+    for number in range(sms_first.SMS_WAITING + 1):
+        await desk.client.execute_command("XADD", PARTITIONS[number % 4].inbound, "*", "m", "sms")
+    await desk.client.execute_command("CONFIG", "RESETSTAT")
+    async with desk.working(registry):
+
+        async def looked() -> bool:
+            stats: dict[str, dict[str, int]] = await desk.client.execute_command("INFO", "commandstats")
+            return stats.get("cmdstat_xlen", {"calls": 0})["calls"] >= 3 * len(PARTITIONS)
+
+        await eventually(looked)
+        assert simulator.questions == []
+        await desk.client.execute_command("DEL", PARTITIONS[0].inbound)
+        await desk.settled()
+    await desk.each_judged_once(codes)
+
+
+async def test_applications_are_judged_while_sms_are_never_done(
+    desk: Desk, registry: HttpRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sms_first, "MOST_GIVEN_S", 0.01)
+    monkeypatch.setattr(sms_first, "SMS_WAITING", 0)
+    await desk.client.execute_command("XADD", PARTITIONS[0].inbound, "*", "m", "sms")
+    codes = await desk.asks(60)
+    async with desk.working(registry):
+        await desk.settled()
+    await desk.each_judged_once(codes)
+
+
 # --- in a worker
 
 
@@ -299,6 +320,7 @@ async def test_a_worker_has_employees_confirmed_and_trims_old_acts(
     monkeypatch.setattr(settings, "load", lambda: current)
     monkeypatch.setattr(app, "start_logging", no_logging)
     monkeypatch.setattr(app, "HOUSEKEEPING_S", 0.05)
+    monkeypatch.setattr(archiver, "ROUND_S", 0.5)  # nothing is trimmed that is not archived
     desk = Desk(redis, server.url, keyring=keyring.load(current))
     await redis.execute_command("XADD", PARTITIONS[0].acts, "1-1", "m", "long ago")
     codes = await desk.asks(50)

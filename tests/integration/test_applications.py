@@ -3,47 +3,35 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator
+from typing import Final
 
-import pytest
+import msgspec
 
+from permits.employees import AuditAct
 from permits.messages import ENCODER, Application
 from processor.registry.http import HttpRegistry
-from runtime.connection import Client
-from runtime.embedded import EmbeddedStore
 from runtime.keyring import Keyring
 from tests.eventually import eventually
-from tests.integration.applications import KEYRING, PARTITIONS, TRACE, Desk, asked, fin, left
-from tests.integration.registry_simulator import Simulator, simulating
+from tests.integration.applications import (
+    KEYRING,
+    PARTITIONS,
+    TRACE,
+    Desk,
+    asked,
+    desk,
+    fin,
+    left,
+    raws,
+    registry,
+    short_waits,
+    simulator,
+)
+from tests.integration.registry_simulator import Simulator
+
+_ACT: Final = msgspec.json.Decoder(AuditAct)
 
 
-@pytest.fixture(autouse=True)
-def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Looks and back-offs shorter than usual."""
-    monkeypatch.setattr("processor.application_loop.LOOK_S", 0.01)
-    monkeypatch.setattr("processor.application_loop.PAUSE_S", (0.01, 0.1))
-    monkeypatch.setattr("processor.application_loop.STORE_PAUSE_S", 0.05)
-    monkeypatch.setattr("processor.application_queue.WAIT_S", (0.05, 0.2))
-
-
-@pytest.fixture
-async def desk(redis: Client, server: EmbeddedStore) -> AsyncGenerator[Desk]:
-    one = Desk(redis, server.url)
-    yield one
-    await one.wire.close()
-
-
-@pytest.fixture
-async def simulator() -> AsyncGenerator[Simulator]:
-    async with simulating() as one:
-        yield one
-
-
-@pytest.fixture
-async def registry(simulator: Simulator) -> AsyncGenerator[HttpRegistry]:
-    one = simulator.client(patience_s=0.3)
-    yield one
-    await one.close()
+__all__ = ["desk", "registry", "short_waits", "simulator"]
 
 
 # --- the registry's word
@@ -201,7 +189,7 @@ async def test_what_cannot_be_read_is_a_dead_letter_and_the_others_go_on(desk: D
     assert [b"Employee" in ENCODER.encode(letter) for letter in dead] == [False] * 12
 
 
-async def test_who_is_sealed_with_a_lost_key_is_a_dead_letter(
+async def test_who_is_sealed_with_a_lost_key_is_refused_in_our_own_name_and_a_dead_letter(
     desk: Desk, simulator: Simulator, registry: HttpRegistry
 ) -> None:
     [lost] = await desk.asks(1)
@@ -212,7 +200,13 @@ async def test_who_is_sealed_with_a_lost_key_is_a_dead_letter(
     async with desk.working(registry, keyring=Keyring({"k2": b"2" * 32}, "k2")):
         await desk.settled()
     assert [letter.kind for letter in await desk.dead()] == ["application"]
-    assert await desk.statuses([lost, known]) == {"submitted": 1, "confirmed": 1}
+    permit = (await desk.stands(lost)).permit
+    assert (permit.status, permit.reason) == ("refused", "the employee's data cannot be read any more: apply again")
+    assert (permit.acts[-1].deed, permit.acts[-1].actor) == ("refuse", "icaze")
+    assert await desk.statuses([known]) == {"confirmed": 1}
+    [house] = [act for raw in await raws(desk.client, "acts") if (act := _ACT.decode(raw)).actor == "icaze"]
+    assert (house.code, house.deed, house.status, house.trace) == (lost, "refuse", "refused", TRACE)
+    assert await desk.asks(1) != [lost]  # its organisation may apply again
     assert simulator.questions == [[fin(1)]]
 
 

@@ -18,7 +18,8 @@ from permits.employees import Actor, AuditAct, Epoch, Request, effective
 from permits.messages import APPLICATION_DECODER
 from runtime.connection import Client, Wire
 from runtime.embedded import EmbeddedStore
-from runtime.employment import MOST_OURS, Created, Employment, Versioned
+from runtime.employment import Employment
+from runtime.permit_changes import MOST_OURS, Created, Versioned
 from tests.integration.organisation_door import (
     DAY_MS,
     KEYRING,

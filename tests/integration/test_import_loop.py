@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -12,10 +13,11 @@ from lua import changes
 from lua.keys import PartitionKeys
 from lua.library import ensure_loaded
 from permits.employees import Epoch, Flaw, effective
-from permits.imports import CHUNK_ROWS, KEPT_S, WrittenRow
+from permits.imports import CHUNK_ROWS, KEPT_S, ImportHead, WrittenRow
 from permits.messages import ENCODER
 from permits.organisations import Delegation, Organisation
-from processor import import_loop
+from processor import import_loop, sms_first
+from processor.import_rows import NOT_DONE, ImportRows
 from runtime.connection import Client, Wire, connect
 from runtime.embedded import EmbeddedStore
 from runtime.keyring import Keyring
@@ -129,11 +131,11 @@ async def test_two_workers_at_once_do_no_harm(floor: ImportFloor) -> None:
     assert len(await floor.creations()) == CHUNK_ROWS + 100
 
 
-async def test_a_chunk_whose_key_is_missing_is_refused_and_a_dead_letter(floor: ImportFloor) -> None:
+async def test_a_chunk_whose_key_is_missing_has_failed_and_is_a_dead_letter(floor: ImportFloor) -> None:
     await floor.enlist([row(1), row(2)])
     await floor.work(floor.loop(keyring=Keyring({"k2": b"o" * 32}, "k2")))
     report = await floor.report()
-    assert [(line.line, line.result) for line in report] == [(2, "refused"), (3, "refused")]
+    assert [(line.line, line.result) for line in report] == [(2, "failed"), (3, "failed")]
     (letter,) = await floor.dead()
     assert letter.kind == "import"
     assert NAME in letter.entry_id
@@ -171,8 +173,8 @@ async def test_a_row_that_cannot_be_stored_costs_itself_alone(floor: ImportFloor
     await redis.execute_command("SET", held(2), "no hash")
     await floor.enlist([row(n) for n in range(5)])
     await floor.work(floor.loop())
-    assert await floor.results() == ["created", "created", "refused", "created", "created"]
-    assert (await floor.report())[2].errors == (Flaw("row", "could not be stored"),)
+    assert await floor.results() == ["created", "created", "failed", "created", "created"]
+    assert (await floor.report())[2].errors == (Flaw("row", NOT_DONE),)
 
 
 async def test_a_small_import_does_not_wait_for_a_large_one(floor: ImportFloor) -> None:
@@ -186,8 +188,8 @@ async def test_a_small_import_does_not_wait_for_a_large_one(floor: ImportFloor) 
 
 
 async def test_an_import_gives_way_to_sms(floor: ImportFloor, redis: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(import_loop, "MOST_GIVEN_S", 60.0)
-    for number in range(import_loop.SMS_WAITING + 1):
+    monkeypatch.setattr(sms_first, "MOST_GIVEN_S", 60.0)
+    for number in range(sms_first.SMS_WAITING + 1):
         await redis.execute_command("XADD", PARTITIONS[number % 4].inbound, "*", "m", "sms")
     await floor.enlist([row(1)])
     working = asyncio.create_task(floor.work(floor.loop()))
@@ -207,8 +209,8 @@ async def test_an_import_gives_way_to_sms(floor: ImportFloor, redis: Client, mon
 async def test_an_import_ends_while_sms_are_never_done(
     floor: ImportFloor, redis: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(import_loop, "MOST_GIVEN_S", 0.01)
-    monkeypatch.setattr(import_loop, "SMS_WAITING", 0)
+    monkeypatch.setattr(sms_first, "MOST_GIVEN_S", 0.01)
+    monkeypatch.setattr(sms_first, "SMS_WAITING", 0)
     await redis.execute_command("XADD", HOME.inbound, "*", "m", "sms")
     await floor.enlist([row(n) for n in range(60)])
     await floor.work(floor.loop())
@@ -293,5 +295,93 @@ async def test_an_import_waits_for_room_in_the_store(floor: ImportFloor, redis: 
     finally:
         await redis.execute_command("CONFIG", "SET", "maxmemory", "512mb")
     assert await floor.permits() == []
+    await floor.work(loop)
+    assert await floor.results() == ["created"]
+
+
+@pytest.fixture
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(import_loop, "FAULT_PAUSE_S", (0.001, 0.002))
+
+
+async def ended(floor: ImportFloor, loop: import_loop.ImportLoop) -> None:
+    """Works until no import waits."""
+
+    async def done() -> bool:
+        await loop.work()
+        return await floor.waiting() == 0
+
+    await eventually(done)
+    await loop.close()
+
+
+@pytest.mark.usefixtures("_short_pauses")
+async def test_an_import_that_fails_by_a_fault_of_ours_ends_and_says_so(floor: ImportFloor, redis: Client) -> None:
+    await redis.execute_command("HSET", HOME.organisations, TIN, "no record")
+    await floor.enlist([row(n) for n in range(CHUNK_ROWS + 1)], actor=replace(ACTOR, under="ours"))
+    await floor.enlist([row(5000)], name=OTHER)
+    await ended(floor, floor.loop())
+    assert await floor.results(OTHER) == ["created"]
+    report = await floor.report()
+    assert [line.line for line in report] == list(range(2, CHUNK_ROWS + 3))
+    assert {(line.result, line.permit, line.errors) for line in report} == {("failed", None, (Flaw("row", NOT_DONE),))}
+    assert await redis.execute_command("HEXISTS", HOME.bulk(NAME), "finished")
+    (letter,) = await floor.dead()
+    assert (letter.kind, letter.reason) == ("import", f"failed {import_loop.FAULTS_BORNE} times: ValueError")
+    assert NAME in letter.raw
+
+
+@pytest.mark.usefixtures("_short_pauses")
+async def test_a_fault_of_one_chunk_costs_that_chunk_alone(floor: ImportFloor, monkeypatch: pytest.MonkeyPatch) -> None:
+    done, tries = ImportRows.done, 0
+
+    async def faulty(self: ImportRows, name: str, head: ImportHead, numbers: Sequence[int], rows: Any) -> Any:
+        nonlocal tries
+        if numbers[0] == 2:
+            tries += 1
+            raise ValueError
+        return await done(self, name, head, numbers, rows)
+
+    monkeypatch.setattr(ImportRows, "done", faulty)
+    await floor.enlist([row(n) for n in range(CHUNK_ROWS + 2)])
+    await ended(floor, floor.loop())
+    assert tries == import_loop.FAULTS_BORNE
+    assert Counter(await floor.results()) == {"failed": CHUNK_ROWS, "created": 2}
+    assert len(await floor.dead()) == 1
+
+
+async def test_a_fault_that_passes_costs_a_pause_and_nothing_else(floor: ImportFloor, redis: Client) -> None:
+    await redis.execute_command("HSET", HOME.organisations, TIN, "no record")
+    await floor.enlist([row(1)], actor=replace(ACTOR, under="ours"))
+    loop = floor.loop()
+    assert not await loop.work()
+    organisation = Organisation(tin=TIN, name="G", registered_ms=0, seal="", delegations=(delegation("ours"),))
+    await redis.execute_command("HSET", HOME.organisations, TIN, changes.written(1, ENCODER.encode(organisation)))
+    assert not await loop.work()  # its pause is not over
+    await floor.work(floor.loop())  # another worker knows of none
+    assert (await floor.results(), await floor.dead()) == (["created"], [])
+    await loop.close()
+
+
+@pytest.mark.usefixtures("_short_pauses")
+async def test_an_import_whose_report_cannot_be_written_ends_all_the_same(floor: ImportFloor, redis: Client) -> None:
+    await floor.enlist([row(1)])
+    await redis.execute_command("DEL", HOME.bulk(NAME))
+    await redis.execute_command("SET", HOME.bulk(NAME), "no hash")
+    await ended(floor, floor.loop())
+    (letter,) = await floor.dead()
+    assert NAME in letter.raw
+
+
+@pytest.mark.usefixtures("_short_pauses")
+async def test_a_full_store_is_no_fault_however_long_it_lasts(floor: ImportFloor, redis: Client) -> None:
+    await floor.enlist([row(1)])
+    loop = floor.loop()
+    await redis.execute_command("CONFIG", "SET", "maxmemory", 1)
+    try:
+        for _ in range(2 * import_loop.FAULTS_BORNE):
+            assert not await loop.work()
+    finally:
+        await redis.execute_command("CONFIG", "SET", "maxmemory", "512mb")
     await floor.work(loop)
     assert await floor.results() == ["created"]

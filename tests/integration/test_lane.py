@@ -16,7 +16,7 @@ from runtime.embedded import EmbeddedStore
 from runtime.errors import StartupError
 from tests.eventually import eventually
 from tests.integration.ingest_door import KEYS, PARTITIONS, ROUTE, no_logging, settings_of
-from tests.integration.lanes import AT_HOME, AWAY, HOME, Floor, each_decided_once, payload, restarts
+from tests.integration.lanes import AT_HOME, AWAY, HOME, ONE_PHONE, Floor, each_decided_once, payload, restarts
 
 INBOUND = KEYS[HOME].inbound
 
@@ -206,7 +206,9 @@ async def test_a_move_waits_while_the_store_is_full(floor: Floor) -> None:
 async def test_a_worker_decides_what_is_stored_and_drains_at_its_stop(
     redis: Client, server: EmbeddedStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    current = settings_of(tmp_path, server.url, process_port=0, lease_ms=2000)
+    rules = tmp_path / "policy.toml"
+    rules.write_bytes(ONE_PHONE)
+    current = settings_of(tmp_path, server.url, process_port=0, lease_ms=2000, policy_file=str(rules))
     monkeypatch.setattr(settings, "load", lambda: current)
     monkeypatch.setattr(app, "start_logging", no_logging)
     keyring.make(keyring.path(current))
@@ -227,7 +229,7 @@ async def test_a_worker_does_not_start_beside_another_function_library(
     redis: Client, server: EmbeddedStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await redis.execute_command("FUNCTION", "FLUSH")
-    await redis.execute_command("FUNCTION", "LOAD", library.source().replace("STRIDE = 33", "STRIDE = 34"))
+    await redis.execute_command("FUNCTION", "LOAD", library.source().replace("STRIDE = 35", "STRIDE = 34"))
     current = settings_of(tmp_path, server.url, process_port=0)
     keyring.make(keyring.path(current))
     monkeypatch.setattr(settings, "load", lambda: current)

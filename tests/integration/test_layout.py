@@ -44,7 +44,7 @@ async def test_another_route_is_refused(change: dict[str, object], redis: Client
     await layout.settle(redis, ROUTE)
     stored = msgspec.json.decode(await redis.execute_command("GET", LAYOUT))
     await redis.execute_command("SET", LAYOUT, msgspec.json.encode(stored | change))
-    with pytest.raises(StartupError, match="another route"):
+    with pytest.raises(StartupError, match="other routes"):
         await layout.settle(redis, ROUTE)
 
 

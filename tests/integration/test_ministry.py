@@ -229,7 +229,7 @@ async def test_an_event_whose_key_is_missing_waits_for_the_key_and_others_go_on(
     async with office(server.url) as zavod, ministry() as simulator:
         await zavod.grants(3)
         other = Keyring({"k9": b"9" * 32}, "k9")
-        monkeypatch.setattr(zavod.employment, "_keyring", other)
+        zavod.seals_by(other)
         await zavod.grants(1)
         client = simulator.client()
         async with outboxing(server.url, client):

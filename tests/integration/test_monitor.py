@@ -55,7 +55,8 @@ async def listeners(events: Events, number: int) -> None:
 async def test_the_monitor_shows_what_stands_in_the_store(server: EmbeddedStore, redis: Client, clock: Clock) -> None:
     first, second, *_ = PARTITIONS
     call = redis.execute_command
-    counts = (f"{APPROVED}2", 7, f"{REFUSALS['quota']}2", 2, f"{REFUSALS['malformed']}0", 4, "id_reused", 1)
+    refused = f"{REFUSALS['quota']}2", 2, f"{REFUSALS['malformed']}0", 4
+    counts = (f"{APPROVED}2", 7, *refused, "id_reused", 1, "unanswered", 2)
     await call("HSET", first.counts(TODAY), *counts)
     await call("HSET", second.counts(TODAY), f"{APPROVED}1", 1, f"{DUPLICATE}2", 3, f"{DEAD}0", 5)
     await call("HSET", second.counts("20251231"), f"{APPROVED}1", 1000)
@@ -82,6 +83,7 @@ async def test_the_monitor_shows_what_stands_in_the_store(server: EmbeddedStore,
         "moved": 0,
         "dead": 5,
         "id_reused": 1,
+        "unanswered": 2,
     }
     verdicts = {(row["purpose"], row["verdict"], row["reason"]): row["count"] for row in answer["verdicts"]}
     assert verdicts == {

@@ -25,6 +25,7 @@ from runtime.connection import Client
 from runtime.embedded import EmbeddedStore
 from runtime.keyring import Keyring, SenderSeal
 from runtime.layout import Layout
+from tests.uncounted import phones
 
 POLICY = policy.load()
 ROUTE = Route(key=b"a key for tests only", partitions=2)
@@ -73,7 +74,9 @@ class Run:
             self.store, lease_key=keys.lease("decide"), fence_key=keys.fence("decide"), owner="lane", ttl_ms=60_000
         )
         assert epoch is not None
-        preparer = Preparer(index=index, keys=keys, route=ROUTE, policy=POLICY, script="plain", seal=SEAL)
+        preparer = Preparer(
+            index=index, keys=keys, route=ROUTE, policy=lambda: POLICY, script="plain", seal=SEAL, phones=phones()
+        )
         while page := await self.store.execute_command("XRANGE", keys.inbound, "-", "+", "COUNT", 7):
             entries = [(entry_id, fields[b"m"]) for entry_id, fields in page]
             prepared = preparer.prepare(entries, epoch=epoch, now_ms=NOW_MS + 1000)

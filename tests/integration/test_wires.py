@@ -257,14 +257,14 @@ async def test_a_store_that_hangs_in_its_greeting_costs_the_patience_too() -> No
 async def test_a_question_younger_than_the_one_that_hung_is_asked_again_on_a_new_connection() -> None:
     async with pretending() as store, opened(store.url, patience_s=PATIENCE_S) as wires:
         store.answer = greeted(lambda connection, data: b"" if connection == 0 else b"+OK\r\n" * data.count(b"*"))
-        old = asyncio.create_task(wires.read(("GET", "old")))
+        old = asyncio.ensure_future(wires.read(("GET", "old")))
 
         async def sent() -> bool:
             return bool(store.received) and b"old" in store.received[0]
 
         await eventually(sent)
         await asyncio.sleep(PATIENCE_S / 2)  # not a wait for anything: the two must differ in age
-        young = asyncio.create_task(wires.read(("GET", "young")))
+        young = asyncio.ensure_future(wires.read(("GET", "young")))
         with pytest.raises(StoreTimeoutError):
             await old
         assert await young == [b"OK"]
@@ -274,7 +274,7 @@ async def test_more_questions_than_may_wait_are_refused_at_once(monkeypatch: pyt
     monkeypatch.setattr(wires_module, "MOST_WAITING", 10)
     async with pretending() as store, opened(store.url, patience_s=PATIENCE_S) as wires:
         store.answer = greeted(lambda connection, data: b"")
-        waiting = [asyncio.create_task(wires.read(("GET", "a"))) for _ in range(10)]
+        waiting = [asyncio.ensure_future(wires.read(("GET", "a"))) for _ in range(10)]
         await asyncio.sleep(0)
         with pytest.raises(StoreConnectionError, match="too many"):
             await wires.read(("GET", "b"))
@@ -289,7 +289,7 @@ async def test_a_caller_that_went_away_shifts_nobodys_reply(server: EmbeddedStor
     assert redis
     async with opened(server.url) as wires:
         await wires.read(("PING",))
-        tasks = [asyncio.create_task(wires.read(("ECHO", number))) for number in range(10)]
+        tasks = [asyncio.ensure_future(wires.read(("ECHO", number))) for number in range(10)]
         await asyncio.sleep(0)
         tasks[1].cancel()  # before it is sent
         await asyncio.sleep(0)
@@ -303,8 +303,7 @@ async def test_a_caller_that_went_away_shifts_nobodys_reply(server: EmbeddedStor
 async def test_a_write_whose_caller_went_away_before_it_was_sent_is_not_sent() -> None:
     async with pretending() as store, opened(store.url) as wires:
         await wires.read(("PING",))
-        writing = asyncio.create_task(wires.write(("INCR", "a")))
-        await asyncio.sleep(0)
+        writing = asyncio.ensure_future(wires.write(("INCR", "a")))
         writing.cancel()
         await asyncio.gather(writing, return_exceptions=True)
         await wires.read(("PING",))
@@ -315,13 +314,13 @@ async def test_closing_tells_all_who_wait() -> None:
     async with pretending() as store:
         store.answer = greeted(lambda connection, data: b"")
         wires = Wires(store.url)
-        waiting = [asyncio.create_task(wires.read(("GET", "a"))) for _ in range(3)]
+        waiting = [asyncio.ensure_future(wires.read(("GET", "a"))) for _ in range(3)]
 
         async def sent() -> bool:
             return bool(store.received) and b"GET" in store.received[0]
 
         await eventually(sent)
-        late = asyncio.create_task(wires.read(("GET", "b")))
+        late = asyncio.ensure_future(wires.read(("GET", "b")))
         await asyncio.sleep(0)
         await wires.close()
         failed = await asyncio.gather(*waiting, late, return_exceptions=True)
@@ -334,7 +333,7 @@ async def test_closing_while_it_connects_tells_all_who_wait() -> None:
     async with pretending() as store:
         store.answer = lambda connection, data: b""
         wires = Wires(store.url)
-        waiting = asyncio.create_task(wires.read(("GET", "a")))
+        waiting = asyncio.ensure_future(wires.read(("GET", "a")))
 
         async def greeted_it() -> bool:
             return bool(store.chunks)

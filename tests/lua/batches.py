@@ -3,9 +3,9 @@
 All times stand in the year 2090, so that no expiry passes while a test runs.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -16,9 +16,9 @@ from lua.store import Store
 from permits.calendar import DAY_MS, day_name, day_number, day_start_ms, hour_end, hour_name, local_day
 from permits.decision import DEDUP_DAYS, RECORD_ENTRIES
 from permits.messages import AUDIT_DECODER, ENCODER, AuditBatch, AuditRow
-from permits.outcomes import DEAD, MOVED, REFUSALS
+from permits.outcomes import DEAD, MOVED
 from permits.partition import Route
-from permits.policy import Rule
+from permits.regimes import Limits, Rule
 
 TODAY: Final = day_number("20900614")
 MIDNIGHT_MS: Final = day_start_ms(TODAY)
@@ -29,8 +29,8 @@ RECORD_BYTES: Final = RECORD_ENTRIES * records.ENTRY_BYTES
 ONCE_A_DAY: Final = (Rule(limit=1, purposes=(2,)),)
 PLAIN: Final = ('"malformed"}', "")
 """The rest of a refusal that names no document."""
-TAILED: Final = ('"quota ', '"}')
-"""What stands around the document's tail in one that does."""
+TAILED: Final = (('"quota ', '"}'), ('"abuse_document ', '"}'), ('"blocked ', '"}'))
+"""What stands around the document's tail in those that do."""
 
 ROUTE: Final = Route(key=b"a key for tests only", partitions=1)
 
@@ -56,8 +56,12 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     rules: Sequence[Rule] = ONCE_A_DAY
     by_text: bool = False
     tail: str = "1111"
-    frame: tuple[str, str] | None = None
-    """None: by whether the form was refused."""
+    phone: str = "+994500000001"
+    limits: Limits = Limits()
+    bars: Sequence[int] = ()
+    """Lists that bar the purpose."""
+    frames: tuple[tuple[str, str], ...] = ()
+    """None given: by whether the form was refused."""
 
     @property
     def day(self) -> int:
@@ -72,7 +76,12 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def digest(self) -> bytes:
         """Six bytes of identity."""
-        return ROUTE.identity("dev", "+994500000001", self.id, self.text, by_text=self.by_text)
+        return ROUTE.identity("dev", self.phone, self.id, self.text, by_text=self.by_text)
+
+    @property
+    def sender(self) -> bytes:
+        """Keyed hash of the phone."""
+        return ROUTE.of_sender(self.phone)[1]
 
     @property
     def sealed(self) -> bytes:
@@ -110,11 +119,10 @@ class _Rows:
         return self.rows.index(row) + 1
 
 
-def rule_row(rules: Iterable[Rule]) -> bytes:
-    """The rules of one purpose as `decide` reads them."""
-    return b"".join(
-        bytes([rule.limit, ord(REFUSALS[rule.reason]), len(rule.purposes), *rule.purposes]) for rule in rules
-    )
+def _framed(frames: _Rows, group: tuple[tuple[str, str], ...]) -> int:
+    """Number of a group's first frame, counted from 1."""
+    at = frames.place(group) - 1
+    return 1 + sum(len(before) for before in frames.rows[:at])
 
 
 def reply_start(tag: str, entry_id: bytes) -> str:
@@ -134,7 +142,7 @@ def build(tag: str, entries: Sequence[Entry], *, epoch: str, decided_ms: int, to
     blob, seals, rows, texts = bytearray(), bytearray(), list[AuditRow](), list[calls.Arg]()
     for entry_id, ask in entries:
         asks = ask.outcome == ASK
-        frame = ask.frame or (TAILED if asks else PLAIN)
+        frame = ask.frames or (TAILED if asks else (PLAIN,))
         timing = records.timing(
             arrived_s=ask.arrived_ms // 1000,
             decided_s=decided_ms // 1000,
@@ -142,9 +150,23 @@ def build(tag: str, entries: Sequence[Entry], *, epoch: str, decided_ms: int, to
             days_to_arrival=ask.arrival_day - ask.day,
         )
         blob += ask.owner[:4]
-        blob += records.static_struct(ask.owner[4:], ask.digest, ask.arrived_ms // 1000, timing, ask.purpose)
+        blob += records.static_struct(
+            ask.owner[4:],
+            ask.digest,
+            ask.arrived_ms // 1000,
+            timing,
+            ask.sender[: records.SENDER_BYTES],
+            ask.purpose,
+        )
         blob += ask.outcome.encode()
-        blob += bytes([ask.arrival_day - oldest, rules.place(rule_row(ask.rules)), frames.place(frame), ask.by_text])
+        blob += bytes(
+            [
+                ask.arrival_day - oldest,
+                rules.place(calls.rule_row(ask.limits, ask.bars, ask.rules)),
+                _framed(frames, frame),
+                ask.by_text,
+            ]
+        )
         blob.append(hours.place(hour_end(ask.ends_s(decided_ms))) if asks else 0)
         blob += ask.tail.encode().rjust(4)
         if ask.outcome == DEAD:
@@ -167,7 +189,7 @@ def build(tag: str, entries: Sequence[Entry], *, epoch: str, decided_ms: int, to
         hour_expiries_s=hours.rows,
         seals=bytes(seals),
         rules=rules.rows,
-        frames=frames.rows,
+        frames=[rest for group in frames.rows for rest in group],
         texts=texts,
         audit=ENCODER.encode(audit),
         counts_day=day_name(local_day(decided_ms)),
@@ -186,7 +208,19 @@ def _audit_row(entry_id: bytes, ask: Ask) -> AuditRow:
         asked_ms=ask.arrived_ms if ask.asked_ms is None else ask.asked_ms,
         arrived_ms=ask.arrived_ms,
         by_text=ask.by_text,
+        asked=ask.purpose,
+        shape="AZE9999999",
+        fault="",
+        sender=ask.sender.hex(),
     )
+
+
+class Audited(NamedTuple):
+    """What one call left in the trail."""
+
+    batch: AuditBatch
+    letters: str
+    silent: str
 
 
 class Partition:
@@ -260,10 +294,10 @@ class Partition:
         counted: dict[bytes, bytes] = await self.store.execute_command("HGETALL", key)
         return {name.decode(): int(times) for name, times in counted.items()}
 
-    async def audit(self) -> list[tuple[AuditBatch, str]]:
+    async def audit(self) -> list[Audited]:
         """All audited batches with their outcome letters."""
         found = await self.store.execute_command("XRANGE", self.keys.audit, "-", "+")
-        return [(AUDIT_DECODER.decode(f[b"m"]), f[b"v"].decode()) for _, f in found]
+        return [Audited(AUDIT_DECODER.decode(f[b"m"]), f[b"v"].decode(), f.get(b"w", b"").decode()) for _, f in found]
 
     async def senders(self, ends_s: int) -> dict[bytes, bytes]:
         """What is kept of the senders of permits that end before an hour."""

@@ -7,6 +7,7 @@ from tests.lua.batches import (
     COUNTS_EXPIRY_S,
     DECIDED_MS,
     NOON_MS,
+    TAILED,
     TODAY,
     Ask,
     Partition,
@@ -38,13 +39,14 @@ async def test_an_approval_is_recorded_answered_audited_and_counted(partition: P
             decided_s=DECIDED_MS // 1000,
             minutes=180,
             days_to_arrival=0,
+            sender=ask.sender[:2],
             purpose=2,
             letter="a",
         )
     ]
     assert await partition.replies() == [reply_start("t", entry_id) + '"approved"}']
-    [(audit, letters)] = await partition.audit()
-    assert letters == "a"
+    [(audit, letters, silent)] = await partition.audit()
+    assert (letters, silent) == ("a", "")
     assert [(row.entry_id, row.sms_id, row.owner) for row in audit.rows] == [
         (entry_id.decode(), "agg-1", ask.owner.hex())
     ]
@@ -60,7 +62,7 @@ async def test_a_form_refusal_is_recorded_and_answered_without_asking_the_rules(
     assert [(e.letter, e.purpose, e.minutes) for e in await partition.record(ask)] == [("m", 0, 0)]
     assert await partition.replies() == [reply_start("t", entry_id) + '"malformed"}']
     assert await partition.counts() == {"m0": 1}
-    assert [letters for _, letters in await partition.audit()] == ["m"]
+    assert [entry.letters for entry in await partition.audit()] == ["m"]
 
 
 async def test_a_form_refusal_costs_no_quota(partition: Partition) -> None:
@@ -73,8 +75,8 @@ async def test_a_refusal_by_quota_names_the_documents_tail(partition: Partition)
 
 
 async def test_a_refusal_whose_frame_has_no_end_names_no_tail(partition: Partition) -> None:
-    frame = ('"too late"}', "")
-    assert await partition.decide(Ask(id="1"), Ask(id="2", frame=frame, tail="9087")) == "aq"
+    frames = (('"too late"}', ""), TAILED[1], TAILED[2])
+    assert await partition.decide(Ask(id="1"), Ask(id="2", frames=frames, tail="9087")) == "aq"
     assert (await partition.replies())[1].endswith('"text":"too late"}')
 
 
@@ -156,7 +158,7 @@ async def test_the_largest_batch_is_decided_in_one_call(partition: Partition) ->
     assert await partition.decide(*asks) == "a" * 512
     assert await partition.store.execute_command("HLEN", RECORD_KEY) == 512
     assert len(await partition.replies()) == 512
-    assert [len(audit.rows) for audit, _ in await partition.audit()] == [512]
+    assert [len(entry.batch.rows) for entry in await partition.audit()] == [512]
 
 
 async def test_a_batch_spread_over_many_days_fills_each_days_record(partition: Partition) -> None:

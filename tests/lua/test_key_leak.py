@@ -2,15 +2,16 @@
 
 import re
 
-from lua import calls, changes
+from lua import archives, blocked, calls, changes, policies
+from lua.blocked import Listed, Listing
 from lua.changes import Change
 from lua.keys import KEY_TABLE, KeySpec, members
 from tests.lua.batches import DECIDED_MS, Ask, Partition
 
 UNTIMED = ("none", "trimmed", "entries go")
 """How the table says that a key has no expiry: one of a fixed number, or a stream that is cut."""
-WRITTEN_ELSEWHERE = {"layout", "org:{p}:<tin>", "person:{p}:<person>", "epochs_fed"}
-"""The first start writes the layout, and the dispatcher the indexes and its place in the epochs, by plain commands."""
+WRITTEN_ELSEWHERE = {"layout", "org:{p}:<tin>", "person:{p}:<person>", "epochs_fed", "phone:{p}:<phone>:<YYYYMMDD>"}
+"""By plain commands: the first start writes the layout, a worker its phones, the dispatcher its indexes and epochs."""
 
 
 def pattern(spec: KeySpec) -> re.Pattern[str]:
@@ -59,10 +60,16 @@ async def test_every_key_is_in_the_key_table_and_ends_as_it_says(partition: Part
     assert await changes.change(store, keys, everything) == changes.Done(number=1)
     organisation = Change(hash=keys.organisations, field="1234567890", record=changes.written(1, b"{}"))
     assert await changes.change(store, keys, organisation) == changes.Done(number=0)
+    await store.execute_command(*policies.enact_command(keys, stood=0, item=b'{"at_ms":0}', act=b'{"at_ms":0}'))
     await store.execute_command(*changes.proclaim_command(number=1, epoch=b'{"request":"r"}', request="r"))
     await store.execute_command("HSET", keys.bulk("0" * 32), "chunk:0", "sealed")  # as the api does before it enlists
     await store.execute_command("EXPIRE", keys.bulk("0" * 32), 7 * 86_400)
     assert await changes.enlist(store, keys, name="0" * 32, head=b"{}", entry=b"{}")
+    place = Listing(1, DECIDED_MS // 1000, 0)
+    command = blocked.block_command(keys, owner=b"12345678", listing=place, now_s=1, act=b"{}", look=b"{}")
+    assert blocked.blocked_reply(await store.execute_command(*command)) == Listed(changed=True, listing=place)
+    moved = await archives.archived(store, keys, epoch=partition.epoch, trail="acts", standing=b"", head=b"{}")
+    assert moved == "moved"
 
     seen = set[str]()
     for name in [key.decode() for key in await store.execute_command("KEYS", "*")]:

@@ -49,5 +49,6 @@ async def test_functions_survive_an_emptied_store(store: Store) -> None:
 def test_every_function_that_python_names_is_in_the_source() -> None:
     named = {library.DECIDE, library.LEASE, library.RELEASE, library.JOIN, library.REGISTER, library.TRIM}
     named |= {library.BURY, library.CHANGE, library.CREATE, library.FORGET, library.PROCLAIM, library.ENLIST}
+    named |= {library.ARCHIVED, library.ENACT, library.BLOCK, library.UNBLOCK}
     registered = set(re.findall(r"register_function(?:\{function_name = |\()'(\w+)'", library.source()))
     assert registered == named

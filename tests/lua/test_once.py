@@ -86,10 +86,12 @@ async def test_a_batch_whose_head_was_deleted_is_a_gap(partition: Partition) -> 
 async def test_the_reply_tells_of_an_entry_deleted_or_left_out_in_the_middle(partition: Partition) -> None:
     entries = await partition.push(*ASKS)
     await partition.store.execute_command("XDEL", partition.keys.inbound, entries[1][0])
-    assert await partition.call(partition.batch(entries)) == Decided(letters="aqXmD", ids_reused=0, removed=4)
+    assert await partition.call(partition.batch(entries)) == Decided(
+        letters="aqXmD", ids_reused=0, removed=4, unanswered=0
+    )
     entries = await partition.push(Ask(id="5"), Ask(id="6"), Ask(id="7"))
     reply = await partition.call(partition.batch([entries[0], entries[2]]))
-    assert reply == Decided(letters="qq", ids_reused=0, removed=3)
+    assert reply == Decided(letters="qq", ids_reused=0, removed=3, unanswered=0)
 
 
 async def test_on_an_empty_stream_everything_was_applied(partition: Partition) -> None:

@@ -50,7 +50,7 @@ async def test_of_a_hundred_lanes_that_fight_for_the_lease_one_decides(real: Par
     replies = await asyncio.gather(*(lane(number, client) for number, client in enumerate(clients)))
     assert [reply.letters for reply in replies if isinstance(reply, Decided)] == ["aq"]
     assert len(await real.replies()) == 2
-    assert [letters for _, letters in await real.audit()] == ["aq"]
+    assert [entry.letters for entry in await real.audit()] == ["aq"]
 
 
 @pytest.mark.parametrize("repeated", [False, True])
@@ -75,8 +75,8 @@ async def test_a_hundred_messages_of_one_document_get_one_permit(
 
     audited = [
         (row.entry_id, letter)
-        for audit, letters in await real.audit()
-        for row, letter in zip(audit.rows, letters, strict=True)
+        for entry in await real.audit()
+        for row, letter in zip(entry.batch.rows, entry.letters, strict=True)
     ]
     assert [entry_id for entry_id, _ in audited] == [entry_id.decode() for entry_id, _ in entries]
     outcomes = Counter(letter for _, letter in audited)

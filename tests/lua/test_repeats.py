@@ -14,7 +14,7 @@ async def test_second_delivery_of_the_same_sms_costs_no_quota_and_sends_no_reply
     assert len(await partition.replies()) == 1
     assert len(await partition.record(SMS)) == 1
     assert await partition.counts() == {"a2": 1, "D2": 1}
-    assert [letters for _, letters in await partition.audit()] == ["a", "D"]
+    assert [entry.letters for entry in await partition.audit()] == ["a", "D"]
     assert await partition.undecided() == 0
 
 

@@ -17,6 +17,7 @@ from permits.partition import Route
 from permits.policy import Policy
 from processor.batch import Entry, Preparer
 from runtime.keyring import SEALED_SENDER_BYTES, Keyring, SenderSeal
+from tests.uncounted import phones
 
 ROUTE = Route(key=b"a key for tests only", partitions=2)
 HOME = ROUTE.of_document("AZE1111111")[0]
@@ -30,13 +31,15 @@ ELSEWHERE = next(
 
 
 def preparer(policy: Policy | None = None, *, index: int = HOME) -> Preparer:
+    rules = policy or policies.load()
     return Preparer(
         index=index,
         keys=partition_keys(tags(2)[index]),
         route=ROUTE,
-        policy=policy or policies.load(),
+        policy=lambda: rules,
         script="plain",
         seal=SEAL,
+        phones=phones(),
     )
 
 
@@ -62,7 +65,7 @@ def numbered(*payloads: bytes | None) -> list[Entry]:
 
 
 def letters(batch: Batch) -> str:
-    return batch.messages[23::MESSAGE_BYTES].decode()
+    return batch.messages[25::MESSAGE_BYTES].decode()
 
 
 def joined(*parts: Arg) -> bytes:
@@ -145,7 +148,7 @@ def test_days_are_consecutive_and_reach_from_two_before_the_oldest_to_the_newest
     old_ms = NOW_MS - 2 * DAY_MS
     batch = prepare(payload("2 AZE 1111111", arrived_ms=old_ms), payload("2 AZE 1111111"))
     assert list(batch.days) == [day_name(day) for day in range(TODAY - 4, TODAY + 1)]
-    assert [batch.messages[at + 24] for at in (0, MESSAGE_BYTES)] == [2, 4]
+    assert [batch.messages[at + 26] for at in (0, MESSAGE_BYTES)] == [2, 4]
 
 
 def test_a_request_received_two_days_ago_looks_at_the_day_before_that_too() -> None:
@@ -170,7 +173,7 @@ def test_records_expire_after_the_days_that_the_policy_needs() -> None:
 
 def test_equal_requests_share_rules_and_frames() -> None:
     batch = prepare(*(payload("2 AZE 1111111", id=str(n)) for n in range(500)))
-    assert (len(batch.rules), len(batch.frames)) == (1, 1)
+    assert (len(batch.rules), len(batch.frames)) == (1, 3)
     assert len(batch.texts) == 1000
 
 
@@ -181,12 +184,12 @@ def test_the_rules_of_the_moment_of_receipt_hold(tmp_path: Path) -> None:
         '[documents]\nforeign_length = [6, 9]\n[[documents.series]]\nname = "ID"\nprefix = "AZE"\ndigits = [7]\n'
         f'[[regimes]]\nname = "old"\nfrom = 2020-01-01T00:00:00\n'
         f"[[regimes.purposes]]\ncode = 2\nnames = {names}\nminutes = 120\n"
-        '[[regimes]]\nname = "off"\nfrom = 2026-01-01T00:00:00\n'
+        '[[regimes]]\nname = "off"\nfrom = 2026-01-01T00:00:00\noff = true\n'
     )
     policy = policies.load(file)
     now = payload("2 AZE 1111111")
     before = payload("2 AZE 1111111", received_ms=day_start_ms(TODAY) - 1)
-    assert letters(prepare(before, now, policy=policy)) == "?" + REFUSALS["unknown_code"]
+    assert letters(prepare(before, now, policy=policy)) == "?" + REFUSALS["regime_off"]
 
 
 @pytest.mark.parametrize("sms_id", ['"', "\\", "\0", "é\n", "x" * 65_536, "\U0001f600"])
@@ -200,6 +203,21 @@ def test_the_oldest_arrival_is_told() -> None:
         numbered(payload("salam"), payload("salam", arrived_ms=NOW_MS - 9000)), epoch="7", now_ms=NOW_MS
     )
     assert prepared.oldest_ms == NOW_MS - 9000
+
+
+def test_an_audit_row_is_the_text_with_its_document_made_nobodys() -> None:
+    chip = next(f"AA{n}" for n in range(1000000, 1000100) if ROUTE.of_document(f"AA{n}")[0] == HOME)
+    passport = next(f"AB12C{n}" for n in range(1000, 1100) if ROUTE.of_document(f"AB12C{n}")[0] == HOME)
+    texts = ("2 AZE 1111111", f"77 {chip}", "salam", f"1 {passport}")
+    rows = [AUDIT_DECODER.decode(prepare(payload(text)).audit).rows[0] for text in texts]
+    assert [(row.asked, row.shape, row.fault) for row in rows] == [
+        (2, "AZE9999999", ""),
+        (77, "AA9999999", ""),
+        (0, "", "malformed"),
+        (1, "AB99A9999", ""),
+    ]
+    assert {row.sender for row in rows} == {ROUTE.of_sender(home_sender())[1].hex()}
+    assert rows[2].owner == rows[2].sender
 
 
 def test_audit_rows_hold_no_document_and_no_phone() -> None:
@@ -230,8 +248,7 @@ def test_a_batch_ends_before_its_frames_cannot_be_numbered(tmp_path: Path) -> No
         *(payload(f"{code} AZE 1111111 {word}") for code in range(1, 256) for word in ("", "пожалуйста"))
     )
     batch = preparer(policies.load(path)).prepare(entries, epoch="7", now_ms=NOW_MS).batch
-    assert 255 <= batch.count < len(entries)
-    assert len(batch.frames) == 255
+    assert (batch.count, len(batch.frames)) == (85, 255)
     assert batch.last_id == entries[batch.count - 1][0]
 
 
@@ -240,7 +257,7 @@ def test_a_batch_ends_before_its_frames_cannot_be_numbered(tmp_path: Path) -> No
 
 def hour_of(batch: Batch, at: int) -> tuple[str, int]:
     """Name and expiry of the hour's senders that take the number of a message."""
-    place = batch.messages[at * MESSAGE_BYTES + 28]
+    place = batch.messages[at * MESSAGE_BYTES + 30]
     return batch.hours[place - 1], batch.hour_expiries_s[place - 1]
 
 
@@ -285,7 +302,7 @@ def test_without_an_end_it_is_kept_as_long_as_the_permit_is_honoured() -> None:
 
 def test_the_hour_is_that_of_the_end_which_the_record_tells_though_an_arrival_lies_ahead() -> None:
     batch = prepare(payload("2 AZE 1111111", arrived_ms=NOW_MS + 60_000))
-    value = batch.messages[4:23] + b"a"
+    value = batch.messages[4:25] + b"a"
     [entry] = entries(value)
     ends_s = entry.decided_s + entry.minutes * 60
     assert hour_of(batch, 0) == ("2026010112", hour_end(ends_s))

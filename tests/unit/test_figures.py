@@ -25,7 +25,7 @@ async def seen(*partitions: list[object]) -> Figures:
 
 def decided(approved: int, refused: int, at_ms: int = NOW_MS) -> Figures:
     outcomes = {(2, APPROVED): approved, (2, QUOTA): refused}
-    return Figures(at_ms=at_ms, outcomes=outcomes, ids_reused=0, partitions=[])
+    return Figures(at_ms=at_ms, outcomes=outcomes, ids_reused=0, unanswered=0, partitions=[])
 
 
 async def test_outcomes_of_all_partitions_are_added_up_by_purpose_and_letter() -> None:

@@ -92,7 +92,31 @@ async def test_answers_other_than_200_and_broken_lines_are_failures() -> None:
     async with serving(breaks) as (url, _):
         answers = await ask_openly(url, [request_bytes(url, "/", "t", b"x")], rate=1000, seconds=0.05, connections=2)
     assert answers.statuses == {200: 48, 503: 1, 0: 1}
-    assert answers.figures()["failed"] == 2
+    figures = answers.figures()
+    assert (figures["failed"], figures["unanswered"]) == (2, 1)
+    assert len(answers.latencies_s) == 50
+
+
+@pytest.mark.parametrize("all_lines_break", [True, False])
+async def test_what_is_never_answered_counts_as_the_longest_wait(
+    monkeypatch: pytest.MonkeyPatch, *, all_lines_break: bool
+) -> None:
+    monkeypatch.setattr("bench.open_loop.LAST_ANSWERS_S", 0.1)
+    never = asyncio.Event()
+
+    async def ends(number: int) -> bytes | None:
+        if number > 10 and not all_lines_break:
+            await never.wait()
+        return OK if number <= 10 else None
+
+    async with serving(ends) as (url, _):
+        answers = await ask_openly(url, [request_bytes(url, "/", "t", b"x")], rate=200, seconds=0.1, connections=1)
+        never.set()
+    figures = answers.figures()
+    assert (figures["asked"], figures["answered"], figures["failed"], figures["unanswered"]) == (20, 10, 10, 10)
+    assert len(answers.latencies_s) == 20
+    assert figures["p99_ms"] == figures["max_ms"] > 100
+    assert figures["p50_ms"] < figures["max_ms"]
 
 
 @pytest.mark.parametrize("piece", [1, 7, 38, 1000])

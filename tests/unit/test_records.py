@@ -17,7 +17,10 @@ def packed(entry: RecordEntry) -> bytes:
         minutes=entry.minutes,
         days_to_arrival=entry.days_to_arrival,
     )
-    return static_struct(entry.tag, entry.digest, entry.arrived_s, word, entry.purpose) + entry.letter.encode()
+    return (
+        static_struct(entry.tag, entry.digest, entry.arrived_s, word, entry.sender, entry.purpose)
+        + entry.letter.encode()
+    )
 
 
 @st.composite
@@ -31,6 +34,7 @@ def record_entries(draw: st.DrawFn) -> RecordEntry:
         decided_s=arrived_s + draw(st.integers(0, MAX_DELAY_S)),
         minutes=draw(st.integers(0, 4095)),
         days_to_arrival=draw(st.integers(-1, 2)),
+        sender=draw(st.binary(min_size=2, max_size=2)),
         purpose=draw(st.integers(0, 255)),
         letter=draw(st.sampled_from("amubxqdskhzlo")),
     )
@@ -53,6 +57,7 @@ def test_another_owner_in_the_same_field_is_left_out() -> None:
         decided_s=2,
         minutes=180,
         days_to_arrival=0,
+        sender=b"ph",
         purpose=2,
         letter="a",
     )

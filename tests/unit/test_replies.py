@@ -2,7 +2,7 @@
 
 import json
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 from typing import get_args
 
 import pytest
@@ -10,6 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from permits.gsm import is_gsm7, segments
+from permits.regimes import Hours, Purpose, Regime
 from permits.replies import Lang, Reason, Script, Texts
 
 LANGS: tuple[Lang, ...] = get_args(Lang)
@@ -33,6 +34,9 @@ ZONE: dict[Lang, str] = {
     "ru": "в пределах района и города",
     "en": "within the district and city",
 }
+
+NIGHT = Hours(start=time(21), until=time(6))
+SHOPPING = Hours(start=time(9), until=time(18, 30))
 
 # Segments at the longest values. English has no letter outside GSM-7, so its native script is its plain one.
 APPROVAL_LIMITS: dict[tuple[Lang, Script], int] = {
@@ -75,7 +79,8 @@ def approval(
 
 
 def refusal(script: Script, lang: Lang, reason: Reason, purpose: int | None = 2) -> str:
-    before, after = Texts(script).refusal(lang, reason, purpose)
+    texts = Texts(script, hours={2: SHOPPING, 77: SHOPPING}, curfew=NIGHT)
+    before, after = texts.refusal(lang, reason, purpose)
     return before + TAIL + after if after else before
 
 
@@ -237,6 +242,62 @@ def test_refusals_read_as_meant() -> None:
         "Razreshenie ne vydano, dokument ...1111: segodnyashnee razreshenie po kodu 2 uzhe polucheno. "
         "Novoe vozmozhno zavtra."
     )
+
+
+@pytest.mark.parametrize(
+    ("lang", "reason", "words"),
+    [
+        (
+            "az",
+            "hours",
+            "bu saatlarda 2 kodu üzrə icazə verilmir. İcazə verilən saatlarda (09:00-18:30) yenidən yazın.",
+        ),
+        (
+            "ru",
+            "hours",
+            "в эти часы разрешения по коду 2 не выдаются. Напишите снова в разрешённые часы (09:00-18:30).",
+        ),
+        ("en", "hours", "not given at this hour. Please write again within the permitted hours (09:00-18:30)."),
+        ("az", "regime_off", "icazə tələb olunmur, yalnız saat 21:00-06:00 arası lazımdır. SMS göndərməyə"),
+        ("ru", "regime_off", "не требуется, оно нужно только с 21:00 до 06:00. Отправлять"),
+        ("en", "regime_off", "No permit is needed to leave home at present, only from 21:00 to 06:00. There is"),
+    ],
+)
+def test_a_refusal_for_the_time_of_day_says_when(lang: Lang, reason: Reason, words: str) -> None:
+    assert words in refusal("native", lang, reason)
+
+
+def test_without_hours_of_its_own_a_code_names_none() -> None:
+    for lang in LANGS:
+        for reason in ("hours", "regime_off"):
+            assert ":00" not in "".join(Texts().refusal(lang, reason, 2))
+            assert ":00" not in "".join(Texts(hours={1: SHOPPING}).refusal(lang, reason, 2))
+
+
+def test_a_regime_gives_its_codes_and_hours_to_its_texts() -> None:
+    purposes = (Purpose(code=4, names={}), Purpose(code=5, names={}, hours=SHOPPING))
+    regime = Regime("night", datetime(2020, 9, 28, tzinfo=UTC), purposes=purposes, curfew=NIGHT)
+    texts = Texts.of(regime, "native")
+    assert "(4 or 5), a space" in texts.refusal("en", "malformed", None)[0]
+    assert "(09:00-18:30)" in texts.refusal("en", "hours", 5)[1]
+    assert "from 21:00 to 06:00" in texts.refusal("en", "regime_off", None)[0]
+
+
+def test_a_regime_past_its_end_speaks_of_no_curfew() -> None:
+    purposes = (Purpose(code=4, names={}),)
+    regime = Regime(
+        "night",
+        datetime(2020, 9, 28, tzinfo=UTC),
+        until=datetime(2020, 12, 1, tzinfo=UTC),
+        curfew=NIGHT,
+        purposes=purposes,
+    )
+    assert "at present. There" in Texts.of(regime, "native").refusal("en", "regime_off", None)[0]
+
+
+def test_a_regime_that_is_off_says_so() -> None:
+    regime = Regime("off", datetime(2020, 5, 18, tzinfo=UTC), off=True)
+    assert "at present. There" in Texts.of(regime, "plain").refusal("en", "regime_off", None)[0]
 
 
 def test_notices_read_as_meant() -> None:

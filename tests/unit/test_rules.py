@@ -36,7 +36,7 @@ def test_the_rules_in_force_are_shown(capsys: pytest.CaptureFixture[str]) -> Non
 def two_regimes(tmp_path: Path) -> str:
     file = tmp_path / "policy.toml"
     text = DEFAULT_FILE.read_text()
-    file.write_text(text + '\n[[regimes]]\nname = "off"\nfrom = 2026-01-02T00:00:00\n')
+    file.write_text(text + '\n[[regimes]]\nname = "off"\nfrom = 2026-01-02T00:00:00\noff = true\n')
     return str(file)
 
 
@@ -83,3 +83,55 @@ def test_a_file_that_cannot_be_used_is_named(
     file.write_bytes(content)
     assert main(["policy", "check", str(file)]) == 1
     assert capsys.readouterr().err.startswith(f"icaze policy: {file}: ")
+
+
+def test_two_files_are_compared(two_regimes: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["policy", "diff", str(DEFAULT_FILE), str(DEFAULT_FILE)]) == 0
+    assert capsys.readouterr().out == "no difference\n"
+    assert main(["policy", "diff", str(DEFAULT_FILE), two_regimes]) == 0
+    assert "regimes.off" in capsys.readouterr().out
+    assert main(["policy", "diff", str(DEFAULT_FILE), two_regimes, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[-1]["before"] is None
+
+
+def test_every_word_of_a_regime_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "policy.toml"
+    file.write_text(
+        DEFAULT_FILE.read_text()
+        + """
+[zones]
+baku = { az = "Bakı", ru = "Баку", en = "Baku" }
+
+[[regimes]]
+name = "curfew"
+from = 2026-01-02T00:00:00
+until = 2026-01-03T00:00:00
+zones = ["baku"]
+curfew = { from = 21:00:00, until = 06:00:00 }
+rules = [{ after = [1], no = [1] }]
+barred = [{ list = "infected" }, { list = "abuse", purposes = [1] }]
+
+[[regimes.purposes]]
+code = 1
+names = { az = "bir", ru = "раз", en = "one" }
+minutes = 60
+hours = { from = 09:00:00, until = 18:00:00 }
+
+[[regimes]]
+name = "over"
+from = 2026-01-03T00:00:00
+off = true
+"""
+    )
+    assert main(["policy", "show", str(file), "--at", "2026-01-02"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "regime curfew, from 2026-01-02T00:00:00 until 2026-01-03T00:00:00",
+        "  in baku only",
+        "  a permit is needed 21:00-06:00",
+        "  1  one: 60 min, no limit a day, asked for 09:00-18:00",
+        "  after 1 no 1",
+        "  documents on infected: no permit",
+        "  documents on abuse: no 1",
+    ]
+    assert main(["policy", "show", str(file), "--at", "2026-01-03"]) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == ["  nobody needs a permit"]

@@ -144,6 +144,23 @@ def test_a_number_is_never_taken_for_a_fin() -> None:
     assert found == {"fin": "must be text, also where it looks like a number"}
 
 
+def test_flaws_of_form_are_told_in_plain_words() -> None:
+    row = {"fin": "5" * 17, "document": 1, "name": "x", "valid_from": None, "valid_until": "1" * 36}
+    row |= {"phone": "0501234567", "zone": 7, "activity": "", "draft": 1}
+    text = "must be text, also where it looks like a number"
+    assert flaws(JSON, msgspec.json.encode([row])) == {
+        "fin": "must have at most 16 characters",
+        "document": text,
+        "name": "must have at least 2 characters",
+        "valid_from": text,
+        "valid_until": "must have at most 35 characters",
+        "phone": "must be + and 7 to 15 digits, as in +994501234567",
+        "zone": text,
+        "activity": "must have at least 1 character",
+        "draft": "must be true or false",
+    }
+
+
 def test_all_flaws_of_a_row_are_told_at_once() -> None:
     found = flaws(CSV, csv_of([NAMES, ["5" * 17, "", *CELLS[2:5], "B" * 81]]))
     assert set(found) == {"fin", "document", "zone"}

@@ -1,13 +1,9 @@
-import re
-from itertools import pairwise
+"""The grammar of an SMS, by examples."""
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
 
-from permits.documents import NATIONAL, canonical
-from permits.folding import fold
-from permits.sms import Reading, read, read_any
+from permits.sms import Reading, read
+from tests.unit.sms_texts import assert_nothing_is_guessed
 
 VALID = [
     ("2 AZE 1111111", "AZE1111111"),
@@ -201,79 +197,6 @@ AMBIGUOUS = [
     "salam 2 1",
 ]
 
-greetings = ["", "Salam! ", "salam, zəhmət olmasa ", "Здравствуйте, ", "Hello ", "kod: ", "😀 ", "\ufeff", "\n"]
-thanks = ["", ".", " sağ olun", " çox sağ ol!", " спасибо", " thank you", " 🙏", "\n"]
-gaps = ["", " ", "  ", "-", ".", "\n", "\t", "\u00a0", " - ", "\u200b", "*", " №", ": "]
-look_alikes = {
-    "A": "AaАаΑαＡ",
-    "Z": "ZzЗзΖ",
-    "E": "EeЕеΕＥ",
-    "M": "MmМмΜ",
-    "Y": "YyУуЙйЫＹ",
-    "I": "IiİıИиІ",
-    "D": "DdДдΔ",
-    "O": "OoОоΟ",
-}
-groupings = [(7,), (8,), (3, 2, 2), (4, 3), (2, 2, 3), (3, 3, 1), (3, 2, 3), (4, 4), (2, 2, 2, 2)]
-tokens = [
-    *"0123456789",
-    *"OolIBAZEP",
-    *" -.*?²",
-    "AZE",
-    "АЗЕ",
-    "AA",
-    "MYİ",
-    "MOM",
-    "kod",
-    "N",
-    "11",
-    "111",
-    "1111",
-    "1111111",
-]
-
-
-@st.composite
-def well_formed(draw: st.DrawFn) -> tuple[str, int, str]:
-    """A decorated SMS, and the code and document it was made from."""
-    code = draw(st.integers(0, 999))
-    series = draw(st.sampled_from(NATIONAL))
-    groups = draw(st.sampled_from(groupings))
-    number = draw(st.text("0123456789", min_size=sum(groups), max_size=sum(groups)))
-    letters = "".join(draw(st.sampled_from(look_alikes[letter])) for letter in series)
-    ends = [sum(groups[:i]) for i in range(len(groups) + 1)]
-    between = draw(st.sampled_from([" ", "-", "\u00a0", ". "]))
-    written = between.join(number[a:b] for a, b in pairwise(ends))
-    if draw(st.booleans()):
-        written = "".join(chr(0xFF10 + int(c)) if c.isdigit() else c for c in written)
-    document = letters + draw(st.sampled_from(gaps)) + written
-    if len(groups) == 1 and draw(st.booleans()):
-        body = document + draw(st.sampled_from([" ", "-", "\n", " kod ", ", "])) + str(code)
-    else:
-        body = str(code) + draw(st.sampled_from(gaps)) + document
-    return draw(st.sampled_from(greetings)) + body + draw(st.sampled_from(thanks)), code, series + number
-
-
-def assert_nothing_is_guessed(text: str, reading: Reading) -> None:
-    """All typed digits are the code's or the document's, in order, and the number stands behind its series."""
-    if reading.fault is not None:
-        return
-    assert reading.document is not None
-    assert reading.purpose is not None
-    folded = fold(text)
-    national = re.fullmatch(rf"({'|'.join(NATIONAL)})([0-9]{{7,8}})", reading.document)
-    if national is None:
-        assert reading.document in re.findall("[A-Za-z0-9]+", folded)
-        number = re.sub("[A-Z]", "", reading.document)
-    else:
-        number = national[2]
-        typed = " *".join(digit.replace("0", "[0O]") for digit in number)
-        letters = " *".join(f"(?i:{letter})" for letter in national[1])
-        assert re.search(f"{letters}[ *A-Za-z]*{typed}(?![0-9])", folded), text
-    zero_or_dropped = number.replace("0", "0?")  # an O may have stood for it
-    digits = re.sub("[^0-9]", "", folded)
-    assert re.fullmatch(f"(?:0{{0,2}}{reading.purpose}|{zero_or_dropped})+", digits), text
-
 
 @pytest.mark.parametrize(("text", "document"), VALID)
 def test_a_readable_form_gives_its_code_and_document(text: str, document: str) -> None:
@@ -346,65 +269,6 @@ def test_an_unknown_code_and_an_unlisted_series_length_are_the_policys_to_refuse
 def test_spaces_around_a_text_do_not_count_for_its_length() -> None:
     assert read(" " * 70_000 + "2 AZE 1111111" + " " * 70_000).document == "AZE1111111"
     assert read("2" + " " * 480 + "AZE 1111111").fault == "malformed"
-
-
-@given(st.text(st.characters()) | st.lists(st.sampled_from(tokens)).map("".join))
-@example("\ud800\udfff\0")
-@example("1" * 65536)
-@example("AZE " * 16384)
-@example("A " * 32768)
-def test_any_text_gives_a_reading(text: str) -> None:
-    reading = read(text)
-    assert reading.fault is not None or (reading.purpose is not None and reading.document is not None)
-    assert reading.document is None or canonical(reading.document) == reading.document
-
-
-@given(st.lists(st.sampled_from(tokens), max_size=14).map("".join))
-@example("2 AZE1111111O")
-def test_no_digit_is_invented_dropped_or_moved(text: str) -> None:
-    assert_nothing_is_guessed(text, read(text))
-
-
-@given(well_formed())
-def test_decoration_never_changes_code_and_document(sample: tuple[str, int, str]) -> None:
-    text, code, document = sample
-    reading = read(text)
-    assert (reading.purpose, reading.document, reading.fault) == (code, document, None)
-    assert_nothing_is_guessed(text, reading)
-
-
-@given(well_formed(), st.data())
-def test_an_edited_character_is_never_repaired(sample: tuple[str, int, str], data: st.DataObject) -> None:
-    text = sample[0]
-    at = data.draw(st.integers(0, len(text)))
-    typed = data.draw(st.sampled_from(["", *"0123456789OlIZSB?*² "]))
-    edited = text[:at] + typed + text[at + data.draw(st.integers(0, 1)) :]
-    assert_nothing_is_guessed(edited, read(edited))
-
-
-@given(st.sampled_from(NATIONAL), st.text("0123456789", min_size=7, max_size=8), st.integers(1, 3), st.data())
-def test_a_letter_for_a_digit_never_gives_a_document(series: str, number: str, code: int, data: st.DataObject) -> None:
-    at = data.draw(st.integers(0, len(number) - 1))
-    letter = data.draw(st.sampled_from("lIiıSsZzBbGgQЗзІ²①Ö二"))
-    gap = data.draw(st.sampled_from(["", " "]))
-    assert read(f"{code} {series}{gap}{number[:at]}{letter}{number[at + 1 :]}").fault is not None
-
-
-@given(st.text("0123456789", min_size=7, max_size=8), st.integers(1, 3), st.data())
-def test_a_space_in_a_number_gives_the_same_document_or_none(number: str, code: int, data: st.DataObject) -> None:
-    cuts = data.draw(st.sets(st.integers(1, len(number) - 1)))
-    spaced = "".join(f" {digit}" if i in cuts else digit for i, digit in enumerate(number))
-    reading = read(f"{code} AZE {spaced}")
-    assert reading.fault is not None or reading.document == f"AZE{number}"
-
-
-@given(
-    st.from_regex(
-        r"\s?[0-9]{1,4}[ .:,/-]{0,5}(AZE|aze|AA|MyI|DYi|mom|AZ)[ .:,/-]{0,5}[0-9]{6,9}[ .,!]{0,5}", fullmatch=True
-    )
-)
-def test_the_fast_path_reads_what_the_whole_grammar_reads(text: str) -> None:
-    assert read(text) == read_any(text)
 
 
 @pytest.mark.parametrize(

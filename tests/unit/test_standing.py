@@ -28,7 +28,7 @@ def entry(
 ) -> bytes:
     decided_s = decided_ms // 1000
     word = timing(arrived_s=decided_s, decided_s=decided_s, minutes=180, days_to_arrival=0)
-    return static_struct(owner[4:], digest, decided_s, word, purpose) + letter.encode()
+    return static_struct(owner[4:], digest, decided_s, word, b"ph", purpose) + letter.encode()
 
 
 def amended(

@@ -37,8 +37,10 @@ def printed_claims(data: Path, token: str) -> dict[str, Any]:
         ("mygov", "status"),
         ("police", "checks"),
         ("officer", "permits.cancel permits.extend"),
-        ("staff", "monitor"),
+        ("staff", "monitor lists histories"),
+        ("health", "lists"),
         ("regime", "regime"),
+        ("policy", "policy"),
         ("citizen", "me"),
     ],
 )

@@ -40,6 +40,7 @@ def row(
     at_ms: int = NOON_MS,
     words: str = "",
     by_text: bool = False,
+    sender: str = "0000000000000001",
 ) -> AuditRow:
     """One SMS that was asked for when it arrived; `words` make another SMS of a reused id."""
     return AuditRow(
@@ -52,14 +53,20 @@ def row(
         asked_ms=at_ms,
         arrived_ms=at_ms,
         by_text=by_text,
+        asked=purpose,
+        shape="AZE9999999",
+        fault="",
+        sender=sender,
     )
 
 
-def batch(letters: str, *rows: AuditRow, epoch: int = 1, at_ms: int = NOON_MS, version: str = "") -> AuditEntry:
+def batch(
+    letters: str, *rows: AuditRow, epoch: int = 1, at_ms: int = NOON_MS, version: str = "", silent: str = ""
+) -> AuditEntry:
     decided = AuditBatch(
         partition=0, epoch=epoch, policy=version or POLICY.version, decided_ms=at_ms + 1000, rows=list(rows)
     )
-    return AuditEntry(decided, letters)
+    return AuditEntry(decided, letters, silent)
 
 
 @dataclass
@@ -86,12 +93,15 @@ class World:
             stored: dict[tuple[int, bytes], bytes] = {}
             for entry in entries:
                 day = counts.setdefault(local_day(entry.batch.decided_ms), Counter())
-                for r, letter in zip(entry.batch.rows, entry.letters, strict=True):
+                if entry.silent:
+                    day["unanswered"] += entry.silent.count("1")
+                for r, letter, silent in entry.rows:
                     day[f"{letter}{r.purpose}"] += 1
                     if letter != "M":
                         self.journal.append(JournalLine(r.sms_id, acked_ms=r.arrived_ms))
                     if letter in DECIDED:
-                        self.sends.append(Send(f"{tag}-{r.entry_id}", "approved" if letter == "a" else "refused"))
+                        verdict = "approved" if letter == "a" else "refused"
+                        self.sends += [] if silent else [Send(f"{tag}-{r.entry_id}", verdict)]
                         key = (local_day(r.arrived_ms), bytes.fromhex(r.owner)[:4])
                         stored[key] = stored.get(key, b"") + stored_entry(r, letter)
             self.records.append(stored)
@@ -106,7 +116,7 @@ class World:
 
     def checked(self) -> Checks:
         checks = Checks(
-            policy=POLICY,
+            policies={POLICY.version: POLICY},
             journal=Journal(lambda: self.journal, self.known_from_ms) if self.with_journal else None,
             sink_log=SinkLog(self.sends, TAGS) if self.with_sink else None,
             today=TODAY,
@@ -136,7 +146,8 @@ class World:
 def stored_entry(r: AuditRow, letter: str) -> bytes:
     when = timing(arrived_s=r.arrived_ms // 1000, decided_s=r.arrived_ms // 1000 + 1, minutes=180, days_to_arrival=0)
     owner, digest = bytes.fromhex(r.owner), bytes.fromhex(r.digest)
-    return static_struct(owner[4:], digest, r.arrived_ms // 1000, when, r.purpose) + letter.encode()
+    phone = bytes.fromhex(r.sender)[:2]
+    return static_struct(owner[4:], digest, r.arrived_ms // 1000, when, phone, r.purpose) + letter.encode()
 
 
 def clean(*more: AuditEntry, known_from_ms: int = 0) -> World:
@@ -186,6 +197,22 @@ FAULTS: dict[str, tuple[AuditEntry, set[str]]] = {
     "a moved entry that never arrived": (batch("M", row(9, "far", owner=""), epoch=2), {"I1 moved"}),
     "a quota refusal without a permit": (batch("q", row(9, "d-1", owner="dd" * 8), epoch=2), {"I7 letters"}),
     "a shed message of a record with room": (batch("S", row(9, "d-1", owner="dd" * 8), epoch=2), {"I7 letters"}),
+    "an answer kept back without cause": (
+        batch("m", row(9, "d-1", owner="dd" * 8, purpose=0), epoch=2, silent="1"),
+        {"I7 letters"},
+    ),
+    "an answer that was one too many": (
+        batch("m" * 6, *(row(9 + n, f"d-{n}", owner="dd" * 8, purpose=0) for n in range(6)), epoch=2),
+        {"I7 letters"},
+    ),
+    "a sixth phone that was let in": (
+        batch(
+            "aaaaaa",
+            *(row(9 + n, f"d-{n}", owner="dd" * 8, purpose=1, sender=f"{n:04x}" * 4) for n in range(6)),
+            epoch=2,
+        ),
+        {"I7 letters"},
+    ),
     "an unknown outcome": (batch("?", row(9, "a-9"), epoch=2), {"I8 rows"}),
 }
 ALSO_DECIDED_OTHERWISE = {
@@ -254,6 +281,10 @@ def invent_a_counter(world: World) -> None:
     world.rest[1].counts[TODAY - 1] = {"m0": 1}
 
 
+def miscount_the_unanswered(world: World) -> None:
+    world.rest[0].counts[TODAY]["unanswered"] = 1
+
+
 def lose_the_counters(world: World) -> None:
     del world.rest[0].counts[TODAY]
 
@@ -303,6 +334,7 @@ def remove_without_a_row(world: World) -> None:
         (turn_a_verdict, "I5 replies"),
         (change_a_counter, "I8 counters"),
         (invent_a_counter, "I8 counters"),
+        (miscount_the_unanswered, "I8 counters"),
         (lose_the_counters, "I8 counters"),
         (invent_a_permit, "I7 permits"),
         (repeat_a_permit, "I7 permits"),
@@ -359,7 +391,8 @@ def test_a_new_day_brings_a_new_permit() -> None:
 
 def test_a_message_past_a_full_record_may_be_shed() -> None:
     rows = [row(100 + n, f"s-{n}", owner=BORIS, purpose=0) for n in range(250)]
-    assert clean(batch("m" * 249 + "S", *rows, epoch=2)).violated() == set()
+    silent = "0" * 4 + "1" * 245 + "0"  # the fifth refusal of the hour is the last that is answered
+    assert clean(batch("m" * 249 + "S", *rows, epoch=2, silent=silent)).violated() == set()
 
 
 def test_a_second_send_marked_ambiguous_is_allowed() -> None:

@@ -1,0 +1,40 @@
+"""Whether a store is fit for a role: the check that every role makes at its start, before anything else.
+
+Reads what `durability` and `layout` need; writes `layout` at a store's first start, and what the role prepares.
+"""
+
+from collections.abc import Awaitable, Callable
+
+from redis.exceptions import RedisError
+
+from lua.keys import PartitionKeys
+from lua.library import LibraryDiffersError, ensure_loaded
+from permits.partition import Route
+from runtime import durability, layout
+from runtime.connection import Client, shown
+from runtime.errors import StartupError
+from runtime.settings import Settings
+
+Preparation = Callable[[Client, list[PartitionKeys]], Awaitable[None]]
+"""Something that a role needs in its store before it can work."""
+
+
+async def settled(
+    client: Client, settings: Settings, route: Route, url: str, *preparations: Preparation
+) -> list[PartitionKeys]:
+    """The keys of every partition, from a store that is fit and prepared; StartupError where it is not."""
+    try:
+        await durability.check(client, settings)
+        partitions = await layout.settle(client, route)
+        for prepare in preparations:
+            await prepare(client, partitions)
+    except LibraryDiffersError as error:
+        raise StartupError(str(error)) from None
+    except (RedisError, OSError) as error:
+        raise StartupError(f"store {shown(url)}: {error}") from None
+    return partitions
+
+
+async def load_functions(client: Client, _: list[PartitionKeys]) -> None:
+    """The function library in the store, for roles that call it."""
+    await ensure_loaded(client)
