@@ -1,6 +1,6 @@
 """What an officer does to one permit: the record, the act, and the citizen's notice.
 
-Reads `senders:{p}:<hour>`. Writes, in one atomic call: the record in `held:{p}:<field>`, the act on `acts:{p}`, the
+Reads `senders:{p}:<hour>`. Writes, in one atomic call: the record in `holder:{p}:<field>`, the act on `acts:{p}`, the
 notice on `replies:{p}`, and for an employee's permit the Ministry's event on `outbox:{p}`.
 """
 
@@ -122,7 +122,7 @@ class Amending:
         # Versions count from the second of decision: of two permits under one code no two notices are alike.
         version = (found.version or old.decided_s) + 1
         change = Change(
-            hash=named.keys.held(named.field),
+            hash=named.keys.holder(named.field),
             field=permit.field,
             expected=found.version,
             record=changes.written(version, ENCODER.encode(permit)),

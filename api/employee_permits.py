@@ -1,6 +1,6 @@
 """An organisation's permits for its employees, one by one: created, shown, edited, submitted, deleted.
 
-Reads and writes `held:{p}` of the employee's document through `runtime.employment`, which puts what follows from each
+Reads and writes `holder:{p}` of the employee's document through `runtime.employment`, which puts what follows from each
 change on `applications:{p}` and `outbox:{p}`. Bulk bodies on the same path go to the imports.
 """
 

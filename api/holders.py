@@ -1,6 +1,6 @@
 """What is known of a permit's holder: by document, by code, by person.
 
-Reads the day records of the last days and `held:{p}:<field>`, in one round trip for any number of documents;
+Reads the day records of the last days and `holder:{p}:<field>`, in one round trip for any number of documents;
 a person's employee permits, by `person:{p}:<fin>`, in one more.
 """
 
@@ -102,7 +102,7 @@ class Holders:
         addresses = [address for code in person_codes if (address := codes.decode(code.decode())) is not None]
         places = [(partition, field) for partition, field, _ in addresses]
         places.append((person[0], person[1][:FIELD_BYTES]))  # whoever has no permit costs a round trip, too
-        looks = dict.fromkeys(self._partitions[partition].held(field) for partition, field in places)
+        looks = dict.fromkeys(self._partitions[partition].holder(field) for partition, field in places)
         key = person[1].hex()
         return [
             employed(record, self._epochs, now_ms)
@@ -145,7 +145,7 @@ class Holders:
 
     def _looks(self, partition: int, key: bytes, today: int) -> list[_Look]:
         field = key[:FIELD_BYTES]
-        looks: list[_Look] = [("HGETALL", self._partitions[partition].held(field))]
+        looks: list[_Look] = [("HGETALL", self._partitions[partition].holder(field))]
         looks += [("HGET", name, field) for name in self._day_keys(partition, today)]
         return looks
 

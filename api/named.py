@@ -1,6 +1,6 @@
 """What a permit code names: SMS permits among the day records, amended ones, and employees' permits.
 
-Reads `day:{p}:D` of the last days and `held:{p}:<field>`, in one round trip.
+Reads `day:{p}:D` of the last days and `holder:{p}:<field>`, in one round trip.
 """
 
 from collections.abc import Callable, Sequence
@@ -68,7 +68,7 @@ class Naming:
         today = local_day(self._now_ms())
         days = range(today + 1, today - self._policy().keep_days - 1, -1)
         held, *records = await self._wires.read(
-            ("HGETALL", keys.held(field)), *(("HGET", keys.day(day_name(day)), field) for day in days)
+            ("HGETALL", keys.holder(field)), *(("HGET", keys.day(day_name(day)), field) for day in days)
         )
         sms: dict[str, SmsPermit] = {}
         employees: list[Versioned] = []

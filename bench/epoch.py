@@ -164,7 +164,7 @@ def _plant(store: Any, names: list[PartitionKeys], count: int) -> None:
             permit = _permit(rng, number, len(names), now_ms)
             partition, field, byte = codes.decode(permit.code) or (0, b"", 0)
             keys = names[partition]
-            pipe.hset(keys.held(field), f"o{byte:02x}", b"3 " + ENCODER.encode(permit))
+            pipe.hset(keys.holder(field), f"o{byte:02x}", b"3 " + ENCODER.encode(permit))
             pipe.zadd(keys.ends, {field.hex(): (permit.until_ms + RETENTION_MS) // 1000})
             pipe.zadd(names[int(permit.tin) % len(names)].org(permit.tin), {permit.code: now_ms})
             pipe.zadd(names[permit.person_partition].person(bytes.fromhex(permit.person)), {permit.code: now_ms})

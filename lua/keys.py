@@ -56,12 +56,12 @@ KEY_TABLE: Final = (
         "senders:{p}:<YYYYMMDDHH>", "hash", "process, api", "api", "until its hour: permits' ends", "permits in force"
     ),
     KeySpec(
-        "held:{p}:<field>", "hash", "api, process, dispatch", "api, process, dispatch", "none: by `ends`", "holders"
+        "holder:{p}:<field>", "hash", "api, process, dispatch", "api, process, dispatch", "none: by `ends`", "holders"
     ),
-    KeySpec("ends:{p}", "zset", "api, process, dispatch", "dispatch", "none: with its `held`", "holders"),
+    KeySpec("ends:{p}", "zset", "api, process, dispatch", "dispatch", "none: with its `holder`", "holders"),
     KeySpec("organisations:{p}", "hash", "api", "api", "none: a field each", "organisations"),
-    KeySpec("org:{p}:<tin>", "zset", "dispatch", "api", "none: with its `held`", "permits of an organisation"),
-    KeySpec("person:{p}:<person>", "zset", "dispatch", "api", "none: with its `held`", "employees"),
+    KeySpec("org:{p}:<tin>", "zset", "dispatch", "api", "none: with its `holder`", "permits of an organisation"),
+    KeySpec("person:{p}:<person>", "zset", "dispatch", "api", "none: with its `holder`", "employees"),
     KeySpec("applications:{p}", "stream", "api, process", "process", "entries go when judged", "unconfirmed"),
     KeySpec("outbox:{p}", "stream", "api, process", "dispatch", "entries go when taken", "untransmitted"),
     KeySpec("feed:{p}", "hash", "api, process, dispatch", "dispatch", "none: a few counters", "nothing"),
@@ -153,9 +153,9 @@ class PartitionKeys(msgspec.Struct, frozen=True):
         """Documents that a phone which comes often asked for on a day, `YYYYMMDD`, by the phone's keyed hash."""
         return f"phone:{{{self.tag}}}:{phone.hex()}:{day}"
 
-    def held(self, field: bytes) -> str:
+    def holder(self, field: bytes) -> str:
         """Records outside the day hashes of the holders that share the first bytes of their owner key."""
-        return f"held:{{{self.tag}}}:{field.hex()}"
+        return f"holder:{{{self.tag}}}:{field.hex()}"
 
     def org(self, tin: str) -> str:
         """Codes of an organisation's permits, by the moment of their creation."""

@@ -34,5 +34,5 @@ class AmendedPermit(msgspec.Struct, frozen=True, tag_field="kind", tag="sms"):
 
     @property
     def field(self) -> str:
-        """Its field in the `held` hash."""
+        """Its field in the `holder` hash."""
         return f"s{self.digest}-{self.decided_s}"

@@ -1,7 +1,7 @@
 """Employees' permits in the store: found, created and changed, each change with all that follows from it.
 
 The api, the workers and the dispatcher all change permits through this module; `permit_changes` prepares what it
-sends. Reads `held:{p}`; writes, in one atomic call each, the record, its act, and the entries of `applications:{p}`
+sends. Reads `holder:{p}`; writes, in one atomic call each, the record, its act, and the entries of `applications:{p}`
 and `outbox:{p}`.
 """
 
@@ -151,7 +151,7 @@ class Employment:
     def _held(self, request: Request) -> str:
         """The hash in which the permits of an employee stand."""
         partition, owner = self._route.of_document(request.employee.document)
-        return self._partitions[partition].held(owner[:FIELD_BYTES])
+        return self._partitions[partition].holder(owner[:FIELD_BYTES])
 
     async def _sent(self, commands: Sequence[Command]) -> list[Any]:
         replies = await self._send(commands) if commands else []

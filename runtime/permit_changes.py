@@ -232,11 +232,11 @@ class PermitChanges:
 
     def _place(self, partition: int, field: bytes, byte: int) -> Place:
         keys = self._partitions[partition]
-        return Place(partition, keys, keys.held(field), field.hex(), f"o{byte:02x}")
+        return Place(partition, keys, keys.holder(field), field.hex(), f"o{byte:02x}")
 
 
 def records(flat: Sequence[bytes]) -> dict[str, Versioned]:
-    """The employees' permits among the records of a `held` hash, by field."""
+    """The employees' permits among the records of a `holder` hash, by field."""
     pairs = zip(flat[::2], flat[1::2], strict=True)
     return {field.decode(): found for field, raw in pairs if field[:1] == b"o" and (found := versioned(raw))}
 

@@ -93,7 +93,7 @@ class Index:
             while True:
                 ((cursor, flat),) = await self._store.ask([["ZSCAN", names.ends, cursor, "COUNT", PAGE]])
                 members: Sequence[bytes] = flat[::2]
-                hashes = [names.held(bytes.fromhex(member.decode())) for member in members]
+                hashes = [names.holder(bytes.fromhex(member.decode())) for member in members]
                 found = await self._store.ask([["HGETALL", key] for key in hashes])
                 records = [held.record for raw in found for held in held_records(raw)]
                 standing = [record for record in records if isinstance(record, EmployeePermit)]

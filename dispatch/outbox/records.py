@@ -1,4 +1,4 @@
-"""Records of `held:{p}:<field>` of either kind: employees' permits, and SMS permits that an officer has changed."""
+"""Records of `holder:{p}:<field>` of either kind: employees' permits, and SMS permits that an officer has changed."""
 
 from collections.abc import Iterator, Sequence
 from typing import Final

@@ -1,6 +1,6 @@
 """What became of each event at the Ministry, written back: the permit, the counters and the outbox entry in one step.
 
-Reads and writes `held:{p}`, `outbox:{p}`, `feed:{p}`, `acts:{p}` and `dead:{p}`.
+Reads and writes `holder:{p}`, `outbox:{p}`, `feed:{p}`, `acts:{p}` and `dead:{p}`.
 """
 
 import time

@@ -1,6 +1,6 @@
 """Forgetting in time: records whose end lies longer back than the citizen may want to see them.
 
-Reads `ends:{p}` and `held:{p}:<field>`; removes records that have not changed meanwhile, and their index entries.
+Reads `ends:{p}` and `holder:{p}:<field>`; removes records that have not changed meanwhile, and their index entries.
 """
 
 import time
@@ -83,4 +83,4 @@ class Sweep:
 
 
 def _key(names: PartitionKeys, member: str) -> str:
-    return names.held(bytes.fromhex(member))
+    return names.holder(bytes.fromhex(member))

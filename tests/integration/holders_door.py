@@ -153,7 +153,7 @@ async def amend(redis: Client, code: str, **fields: Any) -> None:
         ends_ms=fields.pop("ends_ms", decided_ms + 3 * HOUR_MS),
         **fields,
     )
-    held = PARTITIONS[partition].held(owner[:FIELD_BYTES])
+    held = PARTITIONS[partition].holder(owner[:FIELD_BYTES])
     await changes.change(
         redis,
         PARTITIONS[partition],

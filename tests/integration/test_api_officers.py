@@ -214,7 +214,7 @@ async def test_a_change_that_came_between_is_seen_and_nothing_of_the_first_try_s
     assert (status, body["permits"][0]["valid_until"]) == (200, NEW_END)
     assert [notice.verdict for notice in await desk.notices()] == ["extended", "cancelled"]
     assert [(act.deed, act.actor) for act in await desk.acts()] == [("extend", "other"), ("cancel", "officer")]
-    assert await redis.execute_command("HLEN", KEYS.held(OWNER[:4])) == 1
+    assert await redis.execute_command("HLEN", KEYS.holder(OWNER[:4])) == 1
 
 
 async def test_a_record_that_never_stands_still_is_busy_and_untouched(
@@ -226,7 +226,7 @@ async def test_a_record_that_never_stands_still_is_busy_and_untouched(
     monkeypatch.setattr(desk.parts.wires, "write", lambda *commands: write(("PING",)))  # type: ignore[reportUnknownLambdaType]
     assert (await desk.cancel(code))[0] == 503
     assert (await desk.extend(code))[0] == 503
-    assert await redis.execute_command("EXISTS", KEYS.held(OWNER[:4])) == 0
+    assert await redis.execute_command("EXISTS", KEYS.holder(OWNER[:4])) == 0
 
 
 @pytest.mark.parametrize("applied", [True, False])

@@ -184,7 +184,7 @@ async def test_an_employee_rests_sealed(house: House) -> None:
     await house.applied()
     partition, owner = ROUTE.of_document("AZE1111111")
     keys = PARTITIONS[partition]
-    texts: list[bytes] = await house.redis.execute_command("HVALS", keys.held(owner[:4]))
+    texts: list[bytes] = await house.redis.execute_command("HVALS", keys.holder(owner[:4]))
     for stream in (keys.outbox, keys.applications, keys.acts):
         texts += [fields[b"m"] for _, fields in await house.redis.execute_command("XRANGE", stream, "-", "+")]
     assert len(texts) == 4

@@ -103,7 +103,7 @@ async def test_a_permit_stands_at_the_address_that_its_code_is(permits: Employme
     (found,) = await permits.load([permit.code.lower()])
     assert found == standing
     assert permits.employee(permit) == wanted().employee
-    assert await redis.execute_command("HLEN", PARTITIONS[partition].held(owner[:4])) == 1
+    assert await redis.execute_command("HLEN", PARTITIONS[partition].holder(owner[:4])) == 1
 
 
 async def test_a_creation_brings_an_application_an_index_event_an_act_and_an_end(

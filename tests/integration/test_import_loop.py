@@ -166,7 +166,7 @@ def held(number: int) -> str:
     """Where the permits of an employee stand."""
     partition, owner = ROUTE.of_document(row(number).document)
     keys: PartitionKeys = PARTITIONS[partition]
-    return keys.held(owner[:4])
+    return keys.holder(owner[:4])
 
 
 async def test_a_row_that_cannot_be_stored_costs_itself_alone(floor: ImportFloor, redis: Client) -> None:

@@ -104,7 +104,9 @@ class Run:
         for deed in ("check", "cancel"):
             act = AuditAct(at_ms=NOW_MS, actor="officer", deed=deed, code=CODE)
             await changes.change(
-                self.store, keys, Change(hash=keys.held(b"same"), expected=changes.ANY_VERSION, act=ENCODER.encode(act))
+                self.store,
+                keys,
+                Change(hash=keys.holder(b"same"), expected=changes.ANY_VERSION, act=ENCODER.encode(act)),
             )
 
     async def report(self, *, files: bool = True, now_ms: int = NOW_MS, rules: policy.Policy = POLICY) -> Report:

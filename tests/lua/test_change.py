@@ -15,7 +15,7 @@ from runtime.connection import Client
 from tests.lua.batches import dump
 
 KEYS: PartitionKeys = partition_keys("t")
-HELD = KEYS.held(b"same")
+HELD = KEYS.holder(b"same")
 MEMBER = b"same".hex()
 SENDERS = KEYS.senders("2090061412")
 HOUR_S = 3_800_000_000

@@ -41,7 +41,7 @@ async def test_every_key_is_in_the_key_table_and_ends_as_it_says(partition: Part
     await calls.register(store, keys, group="dispatch", now_ms=1)
     await calls.trim(store, keys, now_ms=2, silence_ms=1_000)
     everything = Change(
-        hash=keys.held(b"same"),
+        hash=keys.holder(b"same"),
         field="o01",
         record=changes.written(1, b"{}"),
         member="73616d65",
@@ -82,11 +82,13 @@ async def test_every_key_is_in_the_key_table_and_ends_as_it_says(partition: Part
 
 async def test_a_holder_without_records_leaves_no_key(partition: Partition) -> None:
     store, keys = partition.store, partition.keys
-    record = Change(hash=keys.held(b"same"), field="o01", record=changes.written(1, b"{}"), member="73616d65", ends_s=1)
+    record = Change(
+        hash=keys.holder(b"same"), field="o01", record=changes.written(1, b"{}"), member="73616d65", ends_s=1
+    )
     await changes.change(store, keys, record)
     before = await store.execute_command("KEYS", "*{t}*")
-    assert sorted(before) == [b"ends:{t}", b"fence:decide:{t}", b"held:{t}:73616d65", b"lease:decide:{t}"]
-    held = keys.held(b"same")
+    assert sorted(before) == [b"ends:{t}", b"fence:decide:{t}", b"holder:{t}:73616d65", b"lease:decide:{t}"]
+    held = keys.holder(b"same")
     assert await changes.forget(store, keys, hash_key=held, member="73616d65", look_s=9, records=[("o01", 1)]) == 0
     assert sorted(await store.execute_command("KEYS", "*")) == [b"fence:decide:{t}", b"lease:decide:{t}"]
 
