@@ -1,7 +1,7 @@
 """What an officer does to one permit: the record, the act, and the citizen's notice.
 
-Reads `senders:{p}:<hour>`. Writes, in one atomic call: the record in `holder:{p}:<field>`, the act on `acts:{p}`, the
-notice on `replies:{p}`, and for an employee's permit the Ministry's event on `outbox:{p}`.
+Reads `senders:{p}:<hour>` and `held:{p}`. Writes, in one atomic call: the record in `holder:{p}:<field>`, the act on
+`acts:{p}`, the notice on `replies:{p}`, and for an employee's permit the Ministry's event on `outbox:{p}`.
 """
 
 from collections.abc import Sequence
@@ -13,9 +13,10 @@ from api.named import Named, SmsPermit
 from api.wires import Wires
 from lua import changes
 from lua.changes import Change, Done
+from lua.held import SEAL_BYTES, withdraw_command
 from permits.calendar import DAY_MS, hour_end, hour_name, rfc3339
 from permits.employees import RETENTION_MS, Act, Actor, AuditAct, Effective, Epoch, effective, with_act
-from permits.messages import ENCODER, Lang, Reply
+from permits.messages import ENCODER, HELD_DECODER, AuditSettled, Lang, Reply, settled_row
 from permits.partition import FIELD_BYTES
 from permits.replies import Script, Texts
 from runtime.employment import Employment
@@ -75,13 +76,15 @@ class Amending:
         if isinstance(found, Versioned):
             return effective(found.permit, self._epochs, now_ms)
         permit = found.permit
+        if found.waiting:
+            return Effective("confirmed", None, permit.from_ms, permit.ends_ms)
         over = permit.status == "active" and now_ms >= permit.ends_ms
         return Effective("expired" if over else permit.status, permit.reason, permit.from_ms, permit.ends_ms)
 
     async def amended(self, named: Named, found: SmsPermit | Versioned, asked: Amendment) -> ChangedPermit | None:
         """The permit after the act; None where another change came first, and nothing was done."""
         if isinstance(found, SmsPermit):
-            return await self._sms(named, found, asked)
+            return await (self._withdrawn if found.waiting else self._sms)(named, found, asked)
         return await self._employee(named, found, asked)
 
     def stands(self, found: SmsPermit | Versioned, asked: Amendment) -> bool:
@@ -139,6 +142,38 @@ class Amending:
         (raw,) = await self._wires.write(changes.change_command(named.keys, change))
         done = isinstance(changes.change_reply(raw), Done)
         return self.shown(SmsPermit(version, permit, found.purpose)) if done else None
+
+    async def _withdrawn(self, named: Named, found: SmsPermit, asked: Amendment) -> ChangedPermit | None:
+        """An approval that is cancelled before it was told: the document has its permit of the day again."""
+        permit = found.permit
+        owner, digest = bytes.fromhex(permit.owner), bytes.fromhex(permit.digest)
+        since_ms = permit.decided_s * 1000
+        (members,) = await self._wires.read(("ZRANGEBYSCORE", named.keys.held, since_ms, since_ms + 999))
+        for member in members:
+            waiting = HELD_DECODER.decode(member[:-SEAL_BYTES])
+            if (waiting.owner, waiting.digest) == (permit.owner, permit.digest):
+                break
+        else:
+            return None
+        known = self._seal.open(member[-SEAL_BYTES:], owner, digest)
+        gone = AuditSettled(named.partition, asked.now_ms, "withdrawn", [settled_row(waiting)])
+        version = permit.decided_s + 1
+        (done,) = await self._wires.write(
+            withdraw_command(
+                named.keys,
+                member=member,
+                owner=owner,
+                digest=digest,
+                day=found.day,
+                audit=ENCODER.encode(gone),
+                act=_audited(permit.code, permit.owner, asked),
+                notice=b""
+                if known is None
+                else self._notice(named, version, permit.code, asked, known, permit.purpose),
+            )
+        )
+        cancelled = msgspec.structs.replace(permit, status="cancelled", notified=known is not None)
+        return self.shown(SmsPermit(0, cancelled, found.purpose)) if done else None
 
     async def _employee(self, named: Named, found: Versioned, asked: Amendment) -> ChangedPermit | None:
         permit, phone = found.permit, self._phone(found)

@@ -55,11 +55,15 @@ class Lag(msgspec.Struct, frozen=True):
     unsent: int
     applications: int
     outbox: int
+    held: int
+    """Approvals held back."""
     dead_letters: int
     oldest_undecided_s: float
     oldest_unsent_s: float
     oldest_application_s: float
     oldest_outbox_s: float
+    oldest_overdue_s: float
+    """How long the first held approval has been due."""
 
 
 class PartitionLag(msgspec.Struct, frozen=True):
@@ -70,6 +74,7 @@ class PartitionLag(msgspec.Struct, frozen=True):
     unsent: int
     applications: int
     outbox: int
+    held: int
     dead_letters: int
     oldest_s: float
 
@@ -125,17 +130,20 @@ def _totals(now: Figures) -> Totals:
 def _lag(now: Figures) -> Lag:
     applications = together(partition.applications for partition in now.partitions)
     outbox = together(partition.outbox for partition in now.partitions)
+    held = together(partition.held for partition in now.partitions)
     undecided, unsent = now.undecided, now.unsent
     return Lag(
         undecided=undecided.length,
         unsent=unsent.length,
         applications=applications.length,
         outbox=outbox.length,
+        held=held.length,
         dead_letters=sum(partition.dead_letters for partition in now.partitions),
         oldest_undecided_s=undecided.oldest_s,
         oldest_unsent_s=unsent.oldest_s,
         oldest_application_s=applications.oldest_s,
         oldest_outbox_s=outbox.oldest_s,
+        oldest_overdue_s=held.oldest_s,
     )
 
 
@@ -148,6 +156,7 @@ def _partition_lag(number: int, partition: PartitionFigures) -> PartitionLag:
         unsent=unsent,
         applications=applications,
         outbox=outbox,
+        held=partition.held.length,
         dead_letters=partition.dead_letters,
         oldest_s=together(queues).oldest_s,
     )

@@ -49,6 +49,8 @@ class DecisionShown(msgspec.Struct, frozen=True):
     reason: Reason | None
     permit: str | None
     """Code of the permit, whatever became of it since."""
+    held_until: str | None
+    """When an approval that is held back will be told."""
 
 
 class Used(msgspec.Struct, frozen=True):
@@ -156,7 +158,7 @@ def used(decided: Sequence[tuple[int, RecordEntry]], limits: Limits, now_ms: int
         Used(len(today), limits.requests_per_document),
         Used(len({entry.sender for entry in today}), limits.senders_per_document),
         Used(
-            sum(1 for _, entry in decided if not entry.approved and entry.arrived_s > since_s),
+            sum(1 for _, entry in decided if entry.refused and entry.arrived_s > since_s),
             limits.refusals_answered_per_hour,
         ),
     )
@@ -167,13 +169,14 @@ def _shown(decided: Sequence[tuple[int, RecordEntry]], partition: int, owner: by
     return [
         DecisionShown(
             arrived_at=rfc3339(entry.arrived_s * 1000),
-            decided_at=rfc3339(entry.decided_s * 1000),
+            decided_at=rfc3339((entry.arrived_s if entry.waiting else entry.decided_s) * 1000),
             day=rfc3339(day * DAY_MS)[:10],
             phone=phones.setdefault(entry.sender, len(phones) + 1),
             purpose=entry.purpose or None,
-            verdict="approved" if entry.approved else "refused",
+            verdict="refused" if entry.refused else "approved",
             reason=REASON_OF.get(entry.letter),
-            permit=codes.encode(partition, owner, entry.digest) if entry.approved else None,
+            permit=None if entry.refused else codes.encode(partition, owner, entry.digest),
+            held_until=rfc3339(entry.decided_s * 1000) if entry.waiting else None,
         )
         for day, entry in decided
     ][::-1]

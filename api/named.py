@@ -16,6 +16,7 @@ from permits import codes
 from permits.amended import AmendedPermit
 from permits.calendar import day_name, day_start_ms, local_day
 from permits.employees import EmployeePermit
+from permits.outcomes import WITHDRAWN
 from permits.policy import Policy, Purpose
 from runtime.permit_changes import Versioned
 
@@ -32,11 +33,16 @@ class SmsPermit(msgspec.Struct, frozen=True):
     permit: AmendedPermit
     purpose: Purpose | None
     """As the rules of the moment it was asked have it."""
+    waiting: bool = False
+    """Whether it is held back, until its `decided_s`."""
+    day: str = ""
+    """Of arrival, `YYYYMMDD`, of one that waits."""
 
 
 class Named(msgspec.Struct, frozen=True):
     """All that a code names: nearly always one permit."""
 
+    partition: int
     keys: PartitionKeys
     field: bytes
     permits: list[SmsPermit | Versioned]
@@ -83,10 +89,10 @@ class Naming:
                 employees.append(Versioned(version, record))
         for value in records:
             for entry in entries(value or b""):
-                if entry.approved and entry.digest[0] == byte:
+                if not entry.refused and entry.digest[0] == byte:
                     decided = self._decided(partition, field, entry)
                     sms.setdefault(decided.permit.field, decided)
-        return Named(keys, field, [*sms.values(), *employees])
+        return Named(partition, keys, field, [*sms.values(), *employees])
 
     def _decided(self, partition: int, field: bytes, entry: RecordEntry) -> SmsPermit:
         """A permit as the day record has it."""
@@ -104,8 +110,11 @@ class Naming:
             from_ms=from_ms,
             until_ms=until_ms,
             ends_ms=honoured_until_ms(from_ms, purpose) if until_ms is None else until_ms,
-            status="active",
+            status="cancelled" if entry.letter == WITHDRAWN else "active",
         )
+        if entry.waiting:
+            day = day_name(local_day(entry.arrived_s * 1000))
+            return SmsPermit(0, permit, purpose, waiting=True, day=day)
         return self._sms(0, permit)
 
     def _sms(self, version: int, permit: AmendedPermit) -> SmsPermit:

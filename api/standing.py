@@ -16,7 +16,7 @@ from permits import codes
 from permits.amended import AmendedPermit
 from permits.calendar import rfc3339
 from permits.employees import EmployeePermit, Epoch, effective
-from permits.outcomes import APPROVED, REASON_OF
+from permits.outcomes import APPROVED, REASON_OF, WITHDRAWN
 from permits.partition import FIELD_BYTES
 from permits.policy import Policy, Purpose
 
@@ -68,6 +68,8 @@ def standing(
 ) -> list[Standing]:
     """All decisions of one owner, newest first; of every owner of the field, where `owner` is the field alone.
 
+    An approval that is held back is not among them: it is no permit yet, and nobody shall learn of it early.
+
     `records` from the newest day to the oldest, None where none is; `held` is what HGETALL replies.
     """
     found: list[Standing] = []
@@ -86,7 +88,7 @@ def standing(
             found += [
                 _decided(entry, partition, field, policy, now_ms)
                 for entry in reversed(entries(value, tag))
-                if not amended or (entry.digest.hex(), entry.decided_s) not in amended
+                if not entry.waiting and (not amended or (entry.digest.hex(), entry.decided_s) not in amended)
             ]
     if len(found) > 1:
         found.sort(key=_newest_first)
@@ -143,7 +145,10 @@ def _decided(entry: RecordEntry, partition: int, field: bytes, policy: Policy, n
     zone, zones = _zone(purpose)
     decided_ms = entry.decided_s * 1000
     decided_at = rfc3339(decided_ms)
-    if entry.letter != APPROVED:
+    if entry.letter == WITHDRAWN:
+        cancelled = codes.encode(partition, field, entry.digest)
+        permit = Permit(cancelled, "sms", code, "cancelled", None, None, zone, None)
+    elif entry.letter != APPROVED:
         reason = REASON_OF.get(entry.letter)
         permit = Permit(None, "sms", code, "refused", None, None, zone, reason, None, decided_at)
     else:

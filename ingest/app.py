@@ -100,6 +100,7 @@ class Ingest:
         """(stream, payload) of each usable item in order, their ids, and the rejections."""
         arrived_ms = time.time_ns() // 1_000_000
         token = f"{arrived_ms:x}{secrets.token_hex(4)}"
+        channel = self._signatures.channels.get(source, msgspec.UNSET)
         entries: list[tuple[str, bytes]] = []
         ids: list[str] = []
         rejected: list[native.Rejection] = []
@@ -112,6 +113,7 @@ class Ingest:
                     given_id=None if webhook_id is None else f"{webhook_id}:{index}",
                     new_id=f"{token}:{index}",
                     trace=trace,
+                    channel=channel,
                 )
             except ValueError as error:
                 rejected.append(native.Rejection(index=index, error=str(error)))

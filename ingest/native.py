@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from permits.messages import InboundSms
+from permits.messages import Channel, InboundSms
 
 MAX_ITEMS: Final = 1000
 MAX_TEXT: Final = 4000
@@ -71,6 +71,7 @@ def accept(
     given_id: str | None,
     new_id: str,
     trace: str | msgspec.UnsetType = msgspec.UNSET,
+    channel: Channel | msgspec.UnsetType = msgspec.UNSET,
 ) -> InboundSms:
     """One item as it will be stored; ValueError says what is wrong with it.
 
@@ -105,6 +106,7 @@ def accept(
         received_ms=None if received is None else int(received.timestamp() * 1000),
         by_text=known is None,
         trace=trace,
+        channel=channel,
     )
 
 

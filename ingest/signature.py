@@ -1,7 +1,8 @@
 """Who posts: aggregators and their Standard Webhooks signatures.
 
 Reads the aggregators' TOML file: `[[aggregator]] name = "…" secrets = ["whsec_…", "whsec_…"]`, two active secrets
-at most, so that one can be rotated without a stop. Without a file, posts from loopback are taken as `dev`.
+at most, so that one can be rotated without a stop; `channel = "app"` where its SMS come from an app. Without a file,
+posts from loopback are taken as `dev`.
 """
 
 import base64
@@ -14,6 +15,7 @@ from typing import Annotated, Final
 
 import msgspec
 
+from permits.messages import Channel
 from runtime.errors import StartupError
 
 TOLERANCE_S: Final = 300
@@ -29,6 +31,8 @@ class SignatureError(ValueError):
 class _Aggregator(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9-]{1,32}$")]
     secrets: Annotated[list[str], msgspec.Meta(min_length=1, max_length=2)]
+    channel: Channel = "sms"
+    """By which way its SMS come; rules may hold the approvals of one longer than those of another."""
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -38,8 +42,10 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Signatures:
     """The aggregators that may post."""
 
-    def __init__(self, secrets: list[tuple[str, bytes]]) -> None:
+    def __init__(self, secrets: list[tuple[str, bytes]], channels: dict[str, Channel] | None = None) -> None:
         self._secrets = secrets
+        self.channels: dict[str, Channel] = channels or {}
+        """Of the sources that are not `sms`."""
 
     def source(
         self,
@@ -90,7 +96,7 @@ def load(path: str) -> Signatures:
                     f"aggregators {path}: {aggregator.name}: a secret is whsec_ and base64 of 24 bytes or more"
                 )
             secrets.append((aggregator.name, secret))
-    return Signatures(secrets)
+    return Signatures(secrets, {a.name: a.channel for a in file.aggregator if a.channel != "sms"})
 
 
 def _decoded(text: str) -> bytes:

@@ -16,7 +16,7 @@ from permits.regimes import Limits, Rule
 Arg = bytes | str | int
 Command = list[Arg]
 
-MESSAGE_BYTES: Final = 35
+MESSAGE_BYTES: Final = 36
 ASK: Final = "?"
 """In the place of an outcome letter: the rules decide."""
 
@@ -69,6 +69,7 @@ class Batch(msgspec.Struct, frozen=True):
     frames: Sequence[tuple[str, str]]
     """Rests of refusals, before and after the document's tail."""
     texts: Sequence[Arg]
+    now_ms: int
     audit: bytes
     counts_day: str
     counts_expiry_s: int
@@ -80,7 +81,7 @@ def decide_command(keys: PartitionKeys, *, epoch: str, batch: Batch, record_byte
     command: Command = [
         "FCALL",
         library.DECIDE,
-        7 + len(batch.days) + len(batch.hours),
+        8 + len(batch.days) + len(batch.hours),
         keys.fence("decide"),
         keys.inbound,
         keys.replies,
@@ -88,11 +89,12 @@ def decide_command(keys: PartitionKeys, *, epoch: str, batch: Batch, record_byte
         keys.dead,
         keys.counts(batch.counts_day),
         keys.blocked,
+        keys.held,
     ]
     command += [keys.day(day) for day in batch.days]
     command += [keys.senders(hour) for hour in batch.hours]
     command += [epoch, batch.first_id, id_after(batch.last_id), batch.count, record_bytes, batch.audit]
-    command += [batch.counts_expiry_s, batch.messages, batch.seals, len(batch.days)]
+    command += [batch.counts_expiry_s, batch.messages, batch.seals, len(batch.days), batch.now_ms]
     command += [len(batch.rules), *batch.rules, len(batch.frames), *frames]
     command += batch.day_expiries_s
     command += batch.hour_expiries_s

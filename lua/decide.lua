@@ -4,25 +4,28 @@
 -- the stream, and the caller must hold the lane's lease (its epoch is the fence): then every entry is ours, or
 -- the whole batch was applied by an earlier call whose answer was lost.
 --
--- KEYS  1 fence  2 inbound  3 replies  4 audit  5 dead  6 counts  7 blocked  8.. day records, consecutive days,
---       oldest first, then the senders of permits that end before some hours
+-- KEYS  1 fence  2 inbound  3 replies  4 audit  5 dead  6 counts  7 blocked  8 held  9.. day records, consecutive
+--       days, oldest first, then the senders of permits that end before some hours
 -- ARGV  1 epoch  2 id of the first entry  3 lowest id that stays (last id + 1)  4 number of entries
 --       5 bytes a record may hold  6 the batch's audit JSON  7 expiry of counts, s
 --       8 messages, STRIDE bytes each:
 --           1-4 field | 5-25 entry without its letter | 26 letter, '?' where the rules decide | 27 index of the
 --           day of arrival, from 0 | 28 rule row, from 1 | 29 refusal frame, 0: no reply | 30 1 = known by its text
---           | 31 a '?': which hour's senders take its number, from 1 | 32-35 document's tail
+--           | 31 a '?': which hour's senders take its number, from 1; 0 where it is held | 32-35 document's tail
+--           | 36 a '?': minutes that its approval is held, 0: not
 --           A '?' has three frames in a row: for the quota, for abuse, for a list.
---       9 sealed numbers of the senders, SEAL bytes a '?'  10 number of day records
---       11 number of rule rows, then the rows, bytes: refusals answered an hour, requests a day, phones a day, each
+--       9 sealed numbers of the senders, SEAL bytes a '?'  10 number of day records  11 now, ms
+--       12 number of rule rows, then the rows, bytes: refusals answered an hour, requests a day, phones a day, each
 --       0 for no limit; number of lists that bar, lists...; then {limit, count of purposes, purposes...}*
 --       then the number of refusal frames, then (before, after) of each
 --       then the expiry of each day record and each hour's senders, s
---       then texts: two a '?' (start of the reply, rest if approved), none for 'M', one for any other
+--       then texts: two a '?' (start of the reply, and the rest if approved, or what is held in its place), none for
+--       'M', one for any other
 -- A record's entries, ENTRY bytes each:
 --       1-4 owner's tag | 5-8 digest of (source, sender, id) | 9-10 digest of the text | 11-14 arrival, s
 --       | 15-18 seconds to the decision << 14 | minutes << 2 | days from quota day to arrival + 1
 --       | 19-20 first bytes of the sender's hash | 21 purpose | 22 letter
+--       An approval that is held has the letter 'w', and as the moment of its decision the end of the hold.
 -- A document's value in `blocked`, LISTED bytes for each list it stands on:
 --       1 list | 2-5 from, s | 6-9 until, s, 0 no end
 -- A permit's field among the senders: the field of its record, 4 bytes, and its digest, 6
@@ -31,22 +34,34 @@
 --       'gap': the batch does not begin at the head of the stream: read again from there.
 --       Entries removed are those from the first to the last: another number than the batch's says that one between
 --       was deleted by hand, or left out by the caller.
-local STRIDE = 35
+local STRIDE = 36
 local ENTRY = 22
 local LISTED = 9
 local SEAL = 16
-local ID_AT, TEXT_AT, ARRIVAL_AT, DAY_AT, SENDER_AT, PURPOSE_AT, LETTER_AT = 4, 8, 10, 17, 18, 20, 21
+local ID_AT, TEXT_AT, ARRIVAL_AT, TIMES_AT, DAY_AT, SENDER_AT, PURPOSE_AT, LETTER_AT = 4, 8, 10, 14, 17, 18, 20, 21
 -- Letters as bytes, '?aqdkDSMX': no string is made for each message, and none can be taken apart while loading.
 local ASK, APPROVED, QUOTA, ABUSE, BLOCKED = 63, 97, 113, 100, 107
 local DUPLICATE, SHED, MOVED, DEAD = 68, 83, 77, 88
+local HELD, WITHDRAWN = 119, 118
+local IS_PERMIT = {[APPROVED] = true, [HELD] = true}
+local NO_REFUSAL = {[APPROVED] = true, [HELD] = true, [WITHDRAWN] = true}
 local FRAME_OF = {[QUOTA] = 0, [ABUSE] = 1, [BLOCKED] = 2}
+local DAYS_AT = 8
 local TEXT_WINDOW_S = 120
 local DEDUP_DAYS = 2
 local REFUSALS_WINDOW_S = 3600
+local MOST_DELAY_S = 262143
 
 local function u32(value, at)
   local a, b, c, d = string.byte(value, at, at + 3)
   return ((a * 256 + b) * 256 + c) * 256 + d
+end
+
+-- An entry's packed times with another delay from its arrival.
+local function begun(packed, delay_s)
+  local value = math.min(delay_s, MOST_DELAY_S) * 16384 + packed % 16384
+  local floor = math.floor
+  return string.char(floor(value / 16777216), floor(value / 65536) % 256, floor(value / 256) % 256, value % 256)
 end
 
 -- A row of what a request must pass: a limit of 0 is nil.
@@ -76,6 +91,7 @@ end
 -- Fails before anything is written where a key holds another type: there is no rollback.
 local function check_types(keys, first_senders)
   redis.call('HLEN', keys[7])
+  redis.call('ZCARD', keys[8])
   redis.call('XLEN', keys[3])
   redis.call('XLEN', keys[4])
   redis.call('XLEN', keys[5])
@@ -112,7 +128,7 @@ local function look_up(values, days, blob, base, day, quota_day, by_text)
         end
         past = past or {requests = 0, refusals = 0, permits = {}, phones = {}, count = 0}
         local purpose, letter = byte(value, at + PURPOSE_AT, at + LETTER_AT)
-        if letter ~= APPROVED and apart > -REFUSALS_WINDOW_S then
+        if not NO_REFUSAL[letter] and apart > -REFUSALS_WINDOW_S then
           past.refusals = past.refusals + 1
         end
         if j - byte(value, at + DAY_AT) % 4 == quota_day then
@@ -123,7 +139,7 @@ local function look_up(values, days, blob, base, day, quota_day, by_text)
             past.phones[phone] = true
             past.count = past.count + 1
           end
-          if letter == APPROVED then
+          if IS_PERMIT[letter] then
             past.permits[#past.permits + 1] = purpose
           end
         end
@@ -199,11 +215,12 @@ local function decide(keys, args)
     return {'gap'}
   end
   local days = tonumber(args[10])
-  local hours = #keys - 7 - days
-  check_types(keys, 8 + days)
+  local hours = #keys - DAYS_AT - days
+  check_types(keys, DAYS_AT + 1 + days)
 
   local cap, audit, counts_expiry, blob, seals = tonumber(args[5]), args[6], args[7], args[8], args[9]
-  local at = 11
+  local now_ms = tonumber(args[11])
+  local at = 12
   local rule_rows = {}
   for r = 1, tonumber(args[at]) do
     rule_rows[r] = parse_rules(args[at + r])
@@ -223,7 +240,7 @@ local function decide(keys, args)
   local listed = redis.call('EXISTS', keys[7]) == 1 and redis.call('HMGET', keys[7], unpack(owners)) or {}
   local stored, touched, order = {}, {}, {}
   for j = 1, days do
-    stored[j] = redis.call('HMGET', keys[7 + j], unpack(fields))
+    stored[j] = redis.call('HMGET', keys[DAYS_AT + j], unpack(fields))
     touched[j], order[j] = {}, {}
   end
 
@@ -232,7 +249,7 @@ local function decide(keys, args)
     senders[h] = {}
   end
 
-  local letters, answers, dead, tally, silent, unanswered = {}, {}, {}, {}, {}, 0
+  local letters, answers, held, dead, tally, silent, unanswered = {}, {}, {}, {}, {}, {}, 0
   local ids_reused = 0
   for i = 1, n do
     local base, field = (i - 1) * STRIDE, fields[i]
@@ -277,8 +294,19 @@ local function decide(keys, args)
         if not touched[day][field] then
           order[day][#order[day] + 1] = field
         end
-        touched[day][field] = record .. sub(blob, base + 5, base + 25) .. string.char(letter)
-        if letter == APPROVED then
+        local hold = letter == APPROVED and byte(blob, base + 36) or 0
+        if hold > 0 then
+          local packed = u32(blob, base + 19)
+          local times = begun(packed, math.floor(packed / 16384) + hold * 60)
+          touched[day][field] = record
+            .. sub(blob, base + 5, base + 18) .. times .. sub(blob, base + 23, base + 25) .. string.char(HELD)
+        else
+          touched[day][field] = record .. sub(blob, base + 5, base + 25) .. string.char(letter)
+        end
+        if hold > 0 then
+          held[#held + 1] = string.format('%.0f', now_ms + hold * 60000)
+          held[#held + 1] = args[at + 1] .. sub(seals, sealed + 1, sealed + SEAL)
+        elseif letter == APPROVED then
           answers[#answers + 1] = args[at] .. args[at + 1]
           local kept = senders[hour]
           kept[#kept + 1] = field .. sub(blob, base + 9, base + 14)
@@ -321,15 +349,18 @@ local function decide(keys, args)
       written[#written + 1] = touched[j][field]
     end
     if #written > 0 then
-      redis.call('HSET', keys[7 + j], unpack(written))
-      redis.call('EXPIREAT', keys[7 + j], args[expiries_at + j - 1], 'NX')
+      redis.call('HSET', keys[DAYS_AT + j], unpack(written))
+      redis.call('EXPIREAT', keys[DAYS_AT + j], args[expiries_at + j - 1], 'NX')
     end
   end
   for h = 1, hours do
     if #senders[h] > 0 then
-      redis.call('HSET', keys[7 + days + h], unpack(senders[h]))
-      redis.call('EXPIREAT', keys[7 + days + h], args[expiries_at + days + h - 1], 'NX')
+      redis.call('HSET', keys[DAYS_AT + days + h], unpack(senders[h]))
+      redis.call('EXPIREAT', keys[DAYS_AT + days + h], args[expiries_at + days + h - 1], 'NX')
     end
+  end
+  if #held > 0 then
+    redis.call('ZADD', keys[8], unpack(held))
   end
   for i = 1, #answers do
     redis.call('XADD', keys[3], '*', 'm', answers[i])

@@ -47,6 +47,7 @@ KEY_TABLE: Final = (
         "replies:{p}", "stream", "process", "dispatch, registered groups", "trimmed below the lowest group", "unsent"
     ),
     KeySpec("audit:{p}", "stream", "process", "verify, archive", "trimmed by age, once archived", "decisions"),
+    KeySpec("held:{p}", "zset", "process, api", "process, api", "entries go when released", "approvals held back"),
     KeySpec("dead:{p}", "stream", "process, dispatch", "dead", "trimmed by age, ICAZE_DEAD_DAYS", "dead letters"),
     KeySpec("day:{p}:<YYYYMMDD>", "hash", "process", "process, api", "days after its day, by policy", "owners a day"),
     KeySpec("blocked:{p}", "hash", "api", "process, api", "none: a field a document", "documents on status lists"),
@@ -126,6 +127,8 @@ class PartitionKeys(msgspec.Struct, frozen=True):
     dead: str
     groups: str
     blocked: str
+    held: str
+    """Approvals that wait, by the moment of their release, ms."""
     ends: str
     organisations: str
     applications: str
@@ -189,6 +192,7 @@ def partition_keys(tag: str) -> PartitionKeys:
         dead=f"dead:{p}",
         groups=f"groups:{p}",
         blocked=f"blocked:{p}",
+        held=f"held:{p}",
         ends=f"ends:{p}",
         organisations=f"organisations:{p}",
         applications=f"applications:{p}",

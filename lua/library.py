@@ -15,6 +15,7 @@ LIBRARY: Final = "permits_v2"
 FILES: Final = (
     "ids.lua",
     "decide.lua",
+    "held.lua",
     "lease.lua",
     "replies.lua",
     "change.lua",
@@ -38,6 +39,9 @@ ENACT: Final = "permits_v2_enact"
 ARCHIVED: Final = "permits_v2_archived"
 BLOCK: Final = "permits_v2_block"
 UNBLOCK: Final = "permits_v2_unblock"
+RELEASE_HELD: Final = "permits_v2_release_held"
+WITHDRAW: Final = "permits_v2_withdraw"
+BURY_HELD: Final = "permits_v2_bury_held"
 
 
 class LibraryDiffersError(RuntimeError):

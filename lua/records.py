@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from permits.outcomes import APPROVED
+from permits.outcomes import APPROVED, HELD, REASON_OF
 
 RECORDS_VERSION: Final = 2
 """Of this layout; a store keeps the one it was made with."""
@@ -50,8 +50,18 @@ class RecordEntry(msgspec.Struct, frozen=True):
 
     @property
     def approved(self) -> bool:
-        """Whether this is a permit."""
+        """Whether this is a permit that was told."""
         return self.letter == APPROVED
+
+    @property
+    def waiting(self) -> bool:
+        """Whether this is an approval that is held back until `decided_s`."""
+        return self.letter == HELD
+
+    @property
+    def refused(self) -> bool:
+        """Whether this is a refusal."""
+        return self.letter in REASON_OF
 
 
 def entries(value: bytes, tag: bytes | None = None) -> list[RecordEntry]:

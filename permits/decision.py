@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from permits.calendar import local_day
-from permits.outcomes import APPROVED, DUPLICATE, REFUSALS, SHED
+from permits.outcomes import APPROVED, DUPLICATE, REFUSALS, SHED, WITHDRAWN
 from permits.regimes import Limits, Rule
 
 DEDUP_DAYS: Final = 2
@@ -50,7 +50,7 @@ class Outcome(msgspec.Struct, frozen=True):
     """Whether a reply goes out."""
 
 
-class _Entry(msgspec.Struct, frozen=True):
+class _Entry(msgspec.Struct):
     identity: str
     letter: str
     purpose: int
@@ -84,12 +84,20 @@ class Model:
             elif entry.arrival_day >= arrival_day - DEDUP_DAYS:
                 return Outcome(DUPLICATE, answered=False)
         letter = request.refused or self._judged(request, [entry for entry in record if entry.day == day])
-        refusals = sum(1 for e in record if e.letter != APPROVED and e.arrival_s > arrival_s - REFUSALS_WINDOW_S)
+        refusals = sum(
+            1 for e in record if e.letter not in (APPROVED, WITHDRAWN) and e.arrival_s > arrival_s - REFUSALS_WINDOW_S
+        )
         most = request.limits.refusals_answered_per_hour
         record.append(
             _Entry(request.identity, letter, request.purpose, day, arrival_day, arrival_s, request.sender),
         )
         return Outcome(letter, answered=letter == APPROVED or most is None or refusals < most)
+
+    def withdraw(self, owner: str, identity: str) -> None:
+        """A permit is cancelled while it is held: it counts for nothing any more."""
+        for entry in self._records[owner]:
+            if entry.identity == identity and entry.letter == APPROVED:
+                entry.letter = WITHDRAWN
 
     @staticmethod
     def _judged(request: Request, today: Sequence[_Entry]) -> str:

@@ -1,7 +1,8 @@
 """What travels: the messages on the streams, each in the field `m` of an entry, as JSON that a person can read.
 
 `InboundSms` on `inbound:{p}`, `Reply` on `replies:{p}`, `AuditBatch` on `audit:{p}`, `DeadLetter` on `dead:{p}`,
-`Application` on `applications:{p}`, `OutboxEvent` on `outbox:{p}`, `AuditAct` on `acts:{p}`.
+`Application` on `applications:{p}`, `OutboxEvent` on `outbox:{p}`, `AuditAct` on `acts:{p}`. `HeldApproval` is in
+`held:{p}`.
 """
 
 from typing import Literal
@@ -12,6 +13,8 @@ from permits.employees import Deed, Stored
 from permits.outcomes import Reason
 
 Lang = Literal["az", "ru", "en"]
+Channel = Literal["sms", "app"]
+"""By which way an SMS came: an aggregator's, as its configuration says."""
 Verdict = Literal["approved", "refused", "cancelled", "extended"]
 """Of a decision, the first two; of an officer's act on a permit, the others."""
 
@@ -35,6 +38,8 @@ class InboundSms(msgspec.Struct, frozen=True, gc=False):
     """No id was given: the SMS is known by source, sender and text, within 120 s."""
     trace: str | msgspec.UnsetType = msgspec.UNSET
     """W3C traceparent of the request that brought it, where that had one."""
+    channel: Channel | msgspec.UnsetType = msgspec.UNSET
+    """Unset: `sms`."""
 
 
 class ReplyHead(msgspec.Struct, frozen=True, gc=False):
@@ -90,6 +95,8 @@ class AuditRow(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """What the grammar had against the text; empty: nothing."""
     sender: str
     """Keyed hash of the phone, 16 hex digits."""
+    hold_minutes: int = 0
+    """How long its reply is held back if it is approved."""
 
 
 class AuditBatch(msgspec.Struct, frozen=True):
@@ -107,7 +114,49 @@ class AuditBatch(msgspec.Struct, frozen=True):
     rows: list[AuditRow]
 
 
-DeadKind = Literal["inbound", "reply", "feed", "import", "application"]
+class HeldApproval(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """An approval that waits in `held:{p}`; behind its JSON there stand the 16 bytes of the sealed number."""
+
+    entry_id: str
+    """Of the SMS: what the reply's id is made of."""
+    in_reply_to: str
+    purpose: int
+    document_tail: str
+    owner: str
+    digest: str
+    asked_ms: int
+    arrived_ms: int
+    trace: str = ""
+
+
+class SettledApproval(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """One approval that waits no more."""
+
+    entry_id: str
+    owner: str
+    digest: str
+    purpose: int
+    asked_ms: int
+    arrived_ms: int
+
+
+def settled_row(waiting: HeldApproval) -> SettledApproval:
+    """The trail's row of an approval that waits no more."""
+    return SettledApproval(
+        waiting.entry_id, waiting.owner, waiting.digest, waiting.purpose, waiting.asked_ms, waiting.arrived_ms
+    )
+
+
+class AuditSettled(msgspec.Struct, frozen=True):
+    """What became of approvals that were held: the field `r` of an audit entry that has no `m`."""
+
+    partition: int
+    at_ms: int
+    became: Literal["released", "withdrawn"]
+    rows: list[SettledApproval]
+
+
+DeadKind = Literal["inbound", "reply", "feed", "import", "application", "held"]
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
@@ -160,5 +209,7 @@ OUTBOX_DECODER = msgspec.json.Decoder(OutboxEvent)
 INBOUND_DECODER = msgspec.json.Decoder(InboundSms)
 REPLY_DECODER = msgspec.json.Decoder(Reply)
 AUDIT_DECODER = msgspec.json.Decoder(AuditBatch)
+SETTLED_DECODER = msgspec.json.Decoder(AuditSettled)
+HELD_DECODER = msgspec.json.Decoder(HeldApproval)
 DEAD_DECODER = msgspec.json.Decoder(DeadLetter)
 ENCODER = msgspec.json.Encoder()

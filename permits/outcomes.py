@@ -39,6 +39,11 @@ REFUSALS: Final[dict[Reason, str]] = {
 }
 REASON_OF: Final[dict[str, Reason]] = {letter: reason for reason, letter in REFUSALS.items()}
 
+HELD: Final = "w"
+"""An approval that waits for its time: in day records alone, where it counts as a permit."""
+WITHDRAWN: Final = "v"
+"""An approval that was cancelled while it waited: in day records alone, where it counts for nothing."""
+
 DUPLICATE: Final = "D"
 """The same SMS was decided before; no second decision, count or reply."""
 SHED: Final = "S"

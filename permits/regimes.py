@@ -10,7 +10,7 @@ import msgspec
 
 from permits.calendar import BAKU, day_start_ms, local_day
 from permits.documents import SeriesTable
-from permits.messages import Lang
+from permits.messages import Channel, Lang
 
 MAX_MINUTES: Final = 4095
 """A day record keeps the duration in twelve bits."""
@@ -102,6 +102,8 @@ class Regime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """When a permit is needed; None: at any hour."""
     late_minutes: Annotated[int, msgspec.Meta(ge=1, le=2880)] | None = None
     """An SMS that waited longer than this for its decision is refused: ask again."""
+    hold_minutes: dict[Channel, Annotated[int, msgspec.Meta(ge=1, le=240)]] = {}
+    """How long approvals are held back, by the channel of the SMS; a channel that is left out: not at all."""
     purposes: tuple[Purpose, ...] = ()
     rules: tuple[CrossRule, ...] = ()
     barred: tuple[Barred, ...] = ()

@@ -15,6 +15,7 @@ from processor.archive.archiver import Archiver, trim
 from processor.batch import Preparer
 from processor.busy_phones import BusyPhones
 from processor.employee_work import working
+from processor.held_replies import HeldReplies
 from processor.lane import DecideLane
 from processor.registry import registry_of
 from runtime import doors, embedded, keyring, layout, lifecycle, settings
@@ -80,7 +81,7 @@ async def serve(stop: asyncio.Event) -> int:
                 turns=turns,
                 batch=current.batch,
                 pace_s=lambda: len(leases.held) * PACE_S,
-                wall_ms=lambda: time.time_ns() // 1_000_000,
+                wall_ms=_wall_ms,
             )
 
         leases = Leases(Wire(url), role="decide", partitions=partitions, lease_ms=current.lease_ms, new_lane=new_lane)
@@ -97,10 +98,19 @@ async def serve(stop: asyncio.Event) -> int:
         )
         async with doors.opened(app, current, current.process_port, "process") as port, work:
             print(f"process  http://{current.host}:{port}", flush=True)
+            held_replies = HeldReplies(
+                Wire(url),
+                leases=lambda: leases.leases,
+                policy=policies.latest,
+                script=current.script,
+                seal=seal,
+                wall_ms=_wall_ms,
+            )
             archiver = Archiver(Wire(url), folder=current.archive, leases=lambda: leases.leases)
             beside = [
                 asyncio.create_task(worker.keep_house()),
                 asyncio.create_task(archiver.run()),
+                asyncio.create_task(held_replies.run()),
                 asyncio.create_task(policies.follow()),
                 asyncio.create_task(phones.run()),
             ]
@@ -110,6 +120,10 @@ async def serve(stop: asyncio.Event) -> int:
             await asyncio.wait(beside, timeout=1)  # no longer: redis-py can swallow a cancellation on Python 3.11
             await asking.close()
     return 0
+
+
+def _wall_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 async def make_groups(store: Store, partitions: list[PartitionKeys]) -> None:

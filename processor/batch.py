@@ -13,14 +13,15 @@ from lua.calls import ASK, Arg, Batch, rule_row
 from lua.keys import PartitionKeys
 from lua.records import SENDER_BYTES, static_struct, timing
 from permits import codes
-from permits.calendar import DAY_MS, day_name, day_start_ms, hour_end, hour_name, local_day, rfc3339
+from permits.calendar import day_name, day_start_ms, hour_end, hour_name, local_day, rfc3339
 from permits.documents import shape, tail
-from permits.messages import ENCODER, AuditBatch, AuditRow, DeadLetter, Lang, ReplyHead
+from permits.messages import ENCODER, AuditBatch, AuditRow, DeadLetter, HeldApproval, Lang, ReplyHead
 from permits.outcomes import DEAD, MOVED, REFUSALS, Reason
 from permits.partition import Route
 from permits.policy import Policy
 from permits.regimes import Purpose, Regime
 from permits.replies import Script, Texts
+from processor.approvals import REPLY_WORTH_MS, Frames, Wordings, approval, ends_s, joined
 from processor.busy_phones import BusyPhones
 from processor.reading import LATEST_RECEIPT_MS, Asked, UnreadableError, read_entry
 from runtime.keyring import SenderSeal
@@ -28,8 +29,6 @@ from runtime.keyring import SenderSeal
 Entry = tuple[bytes, bytes | None]
 """Entry id and its field `m`."""
 
-REPLY_WORTH_MS: Final = DAY_MS
-"""A refusal, or a permit without end, is worth sending for a day."""
 COUNTS_DAYS: Final = 8
 EXPIRY_STAGGER_S: Final = 20
 """Records of one day expire partition by partition, not all at midnight."""
@@ -69,14 +68,14 @@ class Preparer:
         self.route = route
         self._policy = policy
         """The rules to decide by; raises one of STORE_ERRORS where nobody can say."""
-        self._script: Script = script
-        self._known: tuple[Policy, dict[str, Texts]] | None = None
+        self._wordings = Wordings(script)
         self.seal = seal
         self.phones = phones
 
     def prepare(self, entries: Sequence[Entry], *, epoch: str, now_ms: int, unfit: str | None = None) -> Prepared:
         """The call that decides `entries`, from the first on; with `unfit` it makes dead letters of them."""
-        draft = _Draft(self, now_ms, *self._rules())
+        policy = self._policy()
+        draft = _Draft(self, now_ms, policy, self._wordings.of(policy))
         taken = 0
         for entry_id, payload in entries:
             if draft.is_full:
@@ -94,14 +93,6 @@ class Preparer:
             else:
                 draft.move(entry_id, asked)
         return draft.finish(entries[:taken], epoch)
-
-    def _rules(self) -> tuple[Policy, dict[str, Texts]]:
-        """The rules to decide by now, and the texts of their regimes."""
-        policy = self._policy()
-        if self._known is None or self._known[0] is not policy:
-            texts = {regime.name: Texts.of(regime, self._script) for regime in policy.regimes}
-            self._known = policy, texts
-        return self._known
 
 
 class _Draft:
@@ -126,7 +117,7 @@ class _Draft:
         self._rule_at: dict[tuple[str, int], int] = {}
         self._frames: list[tuple[str, str]] = []
         self._frame_at: dict[tuple[str, Lang, tuple[Reason, ...], int | None], int] = {}
-        self._approvals: dict[tuple[str, int, Lang], tuple[str, str, str, str]] = {}
+        self._approvals: dict[tuple[str, int, Lang], Frames] = {}
         self._senders: list[tuple[str, Lang, bytes, bytes]] = []
         self._hour_at: dict[int, int] = {}
         self._lowest_day = local_day(now_ms) - 2
@@ -174,18 +165,21 @@ class _Draft:
         # The object stays open: the outcome's fields follow.
         self._texts.append(ENCODER.encode(head)[:-1] + b",")
         arrived_s = asked.arrived_ms // 1000
-        minutes = frame = hour = 0
+        minutes = frame = hour = hold = 0
         if reason is None and purpose is not None and document_tail is not None:
             letter = ASK
             minutes = purpose.minutes or 0
             rule = self._rule(regime, purpose)
             frame = self._frames_of(regime, lang, RULED, code)
             # Its number is kept if it is approved, which the function alone will know.
-            hour = self._hour(purpose, arrived_s)
             self._senders.append((sms.sender, lang, asked.owner, digest))
-            start, before, between, after = self._approval(regime, purpose, lang)
-            permit = codes.encode(self._index, asked.owner, digest)
-            self._texts.append(start + permit + before + document_tail + between + permit + after)
+            hold = regime.hold_minutes.get(sms.channel or "sms", 0) if regime.hold_minutes else 0
+            if hold:
+                self._texts.append(self._waiting(name, asked, digest, purpose, document_tail))
+            else:
+                hour = self._hour(purpose, arrived_s)
+                permit = codes.encode(self._index, asked.owner, digest)
+                self._texts.append(joined(self._approval(regime, purpose, lang), permit, document_tail))
         else:
             reason = reason or "malformed"
             letter = REFUSALS[reason]
@@ -204,7 +198,12 @@ class _Draft:
                 static_struct(asked.owner[4:], digest, arrived_s, when, asked.sender[:SENDER_BYTES], code),
                 letter,
                 asked.arrival_day,
-                bytes((rule, frame, sms.by_text, hour)) + (document_tail.encode() if document_tail else NO_TAIL),
+                b"%b%b%c"
+                % (
+                    bytes((rule, frame, sms.by_text, hour)),
+                    document_tail.encode() if document_tail else NO_TAIL,
+                    hold,
+                ),
             )
         )
         self._rows.append(
@@ -222,6 +221,7 @@ class _Draft:
                 "" if reading.document is None else shape(reading.document),
                 reading.fault or "",
                 asked.sender.hex(),
+                hold,
             )
         )
         # Records of one quota day can stand from a day before it (a gateway's clock ahead) to the last arrival.
@@ -259,6 +259,7 @@ class _Draft:
             rules=self._rules,
             frames=self._frames,
             texts=self._texts,
+            now_ms=self._now_ms,
             audit=ENCODER.encode(audit),
             counts_day=day_name(counts_day),
             counts_expiry_s=day_start_ms(counts_day + COUNTS_DAYS) // 1000 + stagger_s,
@@ -266,7 +267,7 @@ class _Draft:
         return Prepared(batch=batch, moves=self._moves, oldest_ms=self._oldest_ms)
 
     def _unowned(self, entry_id: bytes, letter: str, sms_id: str, source: str, arrived_ms: int) -> None:
-        self._parts.append((b"\0\0\0\0", bytes(21), letter, 0, bytes(4) + NO_TAIL))
+        self._parts.append((b"\0\0\0\0", bytes(21), letter, 0, bytes(4) + NO_TAIL + b"\0"))
         self._rows.append(
             AuditRow(entry_id.decode(), sms_id, source, 0, "", "", arrived_ms, arrived_ms, False, 0, "", "", "")
         )
@@ -290,12 +291,8 @@ class _Draft:
 
     def _hour(self, purpose: Purpose, arrived_s: int) -> int:
         """Number of the hour before which a permit ends, as its record will tell, counted from 1."""
-        decided_s = max(self._now_s, arrived_s)
-        if purpose.minutes is None:
-            ends_s = day_start_ms(local_day(decided_s * 1000) + purpose.honoured_days) // 1000
-        else:
-            ends_s = decided_s + purpose.minutes * 60
-        return self._hour_at.setdefault(hour_end(ends_s), len(self._hour_at) + 1)
+        hour = hour_end(ends_s(purpose, max(self._now_s, arrived_s)))
+        return self._hour_at.setdefault(hour, len(self._hour_at) + 1)
 
     def _frames_of(self, regime: Regime, lang: Lang, reasons: tuple[Reason, ...], purpose: int | None) -> int:
         """Number of the first of the refusals' rests, one a reason, counted from 1."""
@@ -315,26 +312,27 @@ class _Draft:
         )
         return (start, f'{after}"}}') if after else (start + '"}', "")
 
-    def _approval(self, regime: Regime, purpose: Purpose, lang: Lang) -> tuple[str, str, str, str]:
-        """Rest of an approval, as it stands before the code, before the tail, before the code again, and after."""
+    def _approval(self, regime: Regime, purpose: Purpose, lang: Lang) -> Frames:
+        """Rest of an approval that holds from now on."""
         key = (regime.name, purpose.code, lang)
         frames = self._approvals.get(key)
         if frames is None:
-            until_ms = None if purpose.minutes is None else self._now_ms + purpose.minutes * 60_000
-            before, between, after = self._regime_texts[regime.name].approval(
-                lang,
-                purpose.code,
-                purpose.names[lang],
-                None if purpose.zone is None else purpose.zone[lang],
-                self._now_ms,
-                until_ms,
-            )
-            until = "null" if until_ms is None else f'"{rfc3339(until_ms)}"'
-            expires = self._refusal_expires if until_ms is None else rfc3339(until_ms)
-            dates = (
-                f'","valid_from":"{rfc3339(self._now_ms)}","valid_until":{until},"expires_at":"{expires}",'
-                f'"text":"{before}'
-            )
-            start = '"verdict":"approved","reason":null,"permit":"'
-            frames = self._approvals[key] = (start, dates, between, f'{after}"}}')
+            frames = self._approvals[key] = approval(self._regime_texts[regime.name], purpose, lang, self._now_ms)
         return frames
+
+    def _waiting(self, name: str, asked: Asked, digest: bytes, purpose: Purpose, document_tail: str) -> bytes:
+        """What is held in the place of an approval; it is worded when it is told."""
+        sms = asked.sms
+        return ENCODER.encode(
+            HeldApproval(
+                name,
+                sms.id,
+                purpose.code,
+                document_tail,
+                asked.owner.hex(),
+                digest.hex(),
+                asked.asked_ms,
+                asked.arrived_ms,
+                sms.trace or "",
+            )
+        )

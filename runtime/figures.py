@@ -43,6 +43,8 @@ class PartitionFigures(msgspec.Struct, frozen=True):
     """Replies that some reader has not acknowledged."""
     applications: Queue
     outbox: Queue
+    held: Queue
+    """Approvals that wait for their time; the age is that by which the first is overdue."""
     dead_letters: int
 
 
@@ -79,6 +81,11 @@ class Figures(msgspec.Struct, frozen=True):
     def undecided(self) -> Queue:
         """SMS that wait for their decision."""
         return together(partition.undecided for partition in self.partitions)
+
+    @property
+    def held(self) -> Queue:
+        """Approvals that wait for their time."""
+        return together(partition.held for partition in self.partitions)
 
     @property
     def unsent(self) -> Queue:
@@ -147,6 +154,8 @@ def _commands(keys: PartitionKeys, today: str) -> list[Command]:
         ["XLEN", keys.inbound],
         ["XLEN", keys.applications],
         ["XLEN", keys.outbox],
+        ["ZCARD", keys.held],
+        ["ZRANGE", keys.held, 0, 0, "WITHSCORES"],
         *(
             ["XRANGE", stream, "-", "+", "COUNT", 1]
             for stream in (keys.replies, keys.inbound, keys.applications, keys.outbox)
@@ -156,13 +165,18 @@ def _commands(keys: PartitionKeys, today: str) -> list[Command]:
 
 def _partition(replies: list[Any], now_ms: int) -> PartitionFigures:
     """One partition's answers to `_commands`."""
-    _, dead, answers, groups, inbound, applications, outbox, *heads = replies
+    _, dead, answers, groups, inbound, applications, outbox, held, first_held, *heads = replies
     lengths = (_unsent(answers, groups), inbound, applications, outbox)
     unsent, undecided, applied, outgoing = (
         _queue(length, head, now_ms) for length, head in zip(lengths, heads, strict=True)
     )
     return PartitionFigures(
-        undecided=undecided, unsent=unsent, applications=applied, outbox=outgoing, dead_letters=dead
+        undecided=undecided,
+        unsent=unsent,
+        applications=applied,
+        outbox=outgoing,
+        held=Queue(held, max(0.0, now_ms - float(first_held[1])) / 1000 if first_held else 0.0),
+        dead_letters=dead,
     )
 
 

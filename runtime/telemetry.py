@@ -40,6 +40,10 @@ REPLY_AGE: Final = Histogram(
 GROUPS_DROPPED: Final = Counter(
     "icaze_groups_dropped", "reply readers dropped for silence", ["group"], registry=REGISTRY
 )
+RELEASE_LATENESS: Final = Histogram(
+    "icaze_release_lateness_seconds", "from the end of a hold to the reply", buckets=_SECONDS, registry=REGISTRY
+)
+HELD_BURIED: Final = Counter("icaze_held_dead", "held approvals that could not be told", registry=REGISTRY)
 REQUESTS: Final = Counter(
     "icaze_api_requests", "API requests, by route and status", ["route", "status"], registry=REGISTRY
 )

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
 from permits.calendar import BAKU, rfc3339
+from permits.messages import AuditSettled
 from permits.policy import Policy, PolicyError
 from permits.policy import load as load_policy
 from processor.archive import segments
@@ -82,7 +83,7 @@ def compare(policy: Policy, folders: Sequence[Path], period: Period) -> Report:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("judging", total=sum(sizes.values()), rows=0)
 
-        def watched(batches: Iterator[Decided]) -> Iterator[Decided]:
+        def watched(batches: Iterator[Decided | AuditSettled]) -> Iterator[Decided | AuditSettled]:
             for batch in batches:
                 yield batch
                 bar.update(task, rows=found.rows)

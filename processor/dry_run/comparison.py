@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from permits.messages import AuditRow
+from permits.messages import AuditRow, AuditSettled
 from permits.outcomes import DEAD, DUPLICATE, MOVED, NAME_OF, SHED
 from permits.policy import Policy
 from processor.dry_run.judge import BUSY, Judge
@@ -46,10 +46,13 @@ class Comparison:
         self.silent_after = 0
         self.control = Control()
 
-    def feed(self, batches: Iterable[Decided]) -> None:
+    def feed(self, batches: Iterable[Decided | AuditSettled]) -> None:
         """One partition, in its order."""
         judge, apart = Judge(self._policy), set[str]()
         for batch in batches:
+            if isinstance(batch, AuditSettled):
+                judge.settle(batch)
+                continue
             self.rows += len(batch.entry.letters)
             if batch.is_asked_for:
                 self._compare(judge, batch, apart)

@@ -13,7 +13,7 @@ import msgspec
 from lua.records import SENDER_BYTES
 from permits.calendar import day_start_ms, local_day
 from permits.decision import REFUSALS_WINDOW_S
-from permits.messages import AuditRow
+from permits.messages import AuditRow, AuditSettled
 from permits.outcomes import APPROVED, REFUSALS
 from permits.policy import Policy
 from permits.regimes import Hours, Limits, Regime, Rule, instant_ms
@@ -102,6 +102,14 @@ class Judge:
         """Take a row as it was decided."""
         stretch = self._stretch_at(row.asked_ms)
         self._record(stretch, stretch.tallies.get(row.owner), row, was, row.purpose)
+
+    def settle(self, settled: AuditSettled) -> None:
+        """Give permits back that were cancelled while they were held, as far as this policy gave them."""
+        for row in settled.rows if settled.became == "withdrawn" else ():
+            tally = self._stretch_at(row.asked_ms).tallies.get(row.owner)
+            if tally is not None and row.purpose in tally.permits:
+                at = tally.permits.index(row.purpose)
+                tally.permits = tally.permits[:at] + tally.permits[at + 1 :]
 
     def _record(self, stretch: _Stretch, tally: _Tally | None, row: AuditRow, letter: str, purpose: int) -> bool:
         """Add a decision to its owner's past; whether it goes unanswered."""

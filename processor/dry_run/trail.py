@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from permits.calendar import DAY_MS
-from permits.messages import AUDIT_DECODER
+from permits.messages import AUDIT_DECODER, SETTLED_DECODER, AuditSettled
 from permits.outcomes import NAME_OF
 from processor.archive import segments
 from processor.dry_run.judge import BEARING_DAYS
@@ -49,17 +49,29 @@ def begins_ms(folders: Sequence[Path], tag: str) -> int:
     return 0 if is_whole else first.first[0] + _BEARING_MS
 
 
-def decided(folders: Sequence[Path], tag: str, period: Period) -> Iterator[Decided]:
-    """The batches of a period, and those before it that bear on them; UnusableTrailError names what cannot be read."""
+def decided(folders: Sequence[Path], tag: str, period: Period) -> Iterator[Decided | AuditSettled]:
+    """The batches of a period, those before it that bear on them, and what became between them of approvals that were
+    held; UnusableTrailError names what cannot be read."""
     try:
         for name, fields in segments.read(folders, tag, "audit"):
             at_ms = segments.entry_id(name)[0]
             if period.until_ms is not None and at_ms >= period.until_ms:
                 return
             if at_ms >= period.since_ms - _BEARING_MS:
-                yield Decided(at_ms, _entry(f"partition {tag}, entry {name}", fields), at_ms >= period.since_ms)
+                where = f"partition {tag}, entry {name}"
+                if "r" in fields:
+                    yield _settled(where, fields["r"])
+                else:
+                    yield Decided(at_ms, _entry(where, fields), at_ms >= period.since_ms)
     except segments.DamagedSegmentError as error:
         raise UnusableTrailError(str(error)) from None
+
+
+def _settled(where: str, raw: bytes) -> AuditSettled:
+    try:
+        return SETTLED_DECODER.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise UnusableTrailError(f"{where}: {error}") from None
 
 
 def _entry(where: str, fields: dict[str, bytes]) -> AuditEntry:

@@ -1,11 +1,15 @@
 """All checks side by side: each batch of the trail is shown to every one of them, partition by partition."""
 
+import types
 from collections.abc import Collection, Mapping
 
+from permits.calendar import local_day
+from permits.messages import AuditSettled
 from permits.outcomes import APPROVED, DEAD, DUPLICATE, MOVED, REASON_OF, SHED
 from permits.policy import Policy
 from processor.verification.accounts import Accounts, AtRest
 from processor.verification.finding import Finding
+from processor.verification.holds import Holds
 from processor.verification.identities import Identities, Lanes
 from processor.verification.journal import Journal
 from processor.verification.loss import Loss, OnePlace
@@ -22,11 +26,11 @@ class Checks:
     """For each partition: `begin`, `feed` in order, `record` for each day record, `end`; then `findings`."""
 
     def __init__(
-        self, *, policies: Mapping[str, Policy], journal: Journal | None, sink_log: SinkLog | None, today: int
+        self, *, policies: Mapping[str, Policy], journal: Journal | None, sink_log: SinkLog | None, now_ms: int
     ) -> None:
         rules = RulesInForce(policies)
         self._policies = policies
-        self._today = today
+        today = self._today = local_day(now_ms)
         self._other_policies: set[str] = set()
         self._loss = Loss(journal)
         self._one_place = OnePlace()
@@ -36,6 +40,7 @@ class Checks:
         self._owners = Owners()
         self._replies = Replies(sink_log)
         self._notices = Notices(sink_log)
+        self._holds = Holds(now_ms)
         self._letters = Letters(rules)
         self._permits = Permits()
         self._accounts = Accounts(today)
@@ -46,7 +51,8 @@ class Checks:
         self._partition = partition
         self._replies.begin(partition)
         self._notices.begin(partition)
-        for check in (self._identities, self._lanes, self._quota, self._letters, self._permits, self._accounts):
+        owned = (self._identities, self._lanes, self._quota, self._letters, self._permits, self._accounts, self._holds)
+        for check in owned:
             check.begin()
 
     def feed(self, entry: AuditEntry) -> None:
@@ -59,12 +65,26 @@ class Checks:
         self._owners.feed(partition, entry)
         self._replies.feed(partition, entry)
         self._permits.feed(entry)
+        self._holds.feed(entry)
         self._accounts.feed(entry)
         if entry.batch.policy not in self._policies:
             self._other_policies.add(entry.batch.policy)
         if not self._other_policies:
             self._quota.feed(partition, entry)
             self._letters.feed(partition, entry)
+
+    def settle(self, settled: AuditSettled) -> None:
+        """Show what became of approvals that were held."""
+        self._holds.settle(self._partition, settled)
+        self._replies.settle(self._partition, settled)
+        self._permits.settle(settled)
+        self._quota.settle(settled)
+        self._letters.settle(settled)
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether held approvals of this partition have no end in the trail: then `end` needs those that wait."""
+        return self._holds.unsettled
 
     def record(self, day: int, field: bytes, value: bytes) -> None:
         """Show one owner's record of a day of arrival."""
@@ -92,11 +112,13 @@ class Checks:
         acts_from_ms: int = 0,
         dead: Collection[str] = (),
         waiting: Collection[str] = (),
+        held: Mapping[str, float] = types.MappingProxyType({}),
     ) -> None:
         """Close the partition."""
         self._accounts.end(self._partition, rest)
         self._replies.end(self._partition, dead=dead, waiting=waiting)
         self._notices.end(self._partition, acts_from_ms)
+        self._holds.end(self._partition, held=held, dead=dead)
         keep_days = min(policy.keep_days for policy in self._policies.values())
         self._permits.end(self._partition, standing=record_days, due_from=self._today - keep_days + 1)
 
@@ -146,6 +168,7 @@ class Checks:
             self._owners,
             self._replies,
             self._notices,
+            self._holds,
             self._letters,
             self._permits,
             self._accounts,

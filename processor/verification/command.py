@@ -19,7 +19,7 @@ from rich.progress import Progress
 
 from lua.keys import PartitionKeys, partition_keys
 from lua.store import Store
-from permits.calendar import DAY_MS, day_name, local_day
+from permits.calendar import DAY_MS, day_name
 from permits.policy import DEFAULT_FILE, Policy, PolicyError
 from permits.policy import load as load_policy
 from processor.verification import store_at_rest, trail
@@ -107,7 +107,7 @@ async def verify(
     acknowledged = None if journal is None else Journal(lambda: read_journal(journal), known_from_ms)
     sink_log = None if sink is None else SinkLog(read_sink_log(sink), layout.tags)
     policies = {**await load_all(store, partition_keys(layout.tags[0]).policies), policy.version: policy}
-    checks = Checks(policies=policies, journal=acknowledged, sink_log=sink_log, today=local_day(now_ms))
+    checks = Checks(policies=policies, journal=acknowledged, sink_log=sink_log, now_ms=now_ms)
     record_days = await store_at_rest.days_of(store, "day")
     count_days = await store_at_rest.days_of(store, "counts")
     with _progress(entries) as advance:
@@ -115,7 +115,10 @@ async def verify(
             checks.begin(partition)
             async for page in trail.pages(store, names.audit):
                 for entry in page:
-                    checks.feed(entry)
+                    if isinstance(entry, trail.AuditEntry):
+                        checks.feed(entry)
+                    else:
+                        checks.settle(entry)
                 advance(len(page))
             acts_from_ms = await _show_acts(store, names, checks, now_ms - audit_days * DAY_MS)
             days = record_days.get(names.tag, set()), count_days.get(names.tag, set())
@@ -161,8 +164,9 @@ async def _close(
         await store_at_rest.read_at_rest(store, names, {day: day_name(day) for day in count_days}),
         record_days=record_days,
         acts_from_ms=acts_from_ms,
-        dead=await store_at_rest.dead_replies(store, names) if checks.unsent else (),
+        dead=await store_at_rest.dead_replies(store, names) if checks.unsent or checks.unsettled else (),
         waiting=await store_at_rest.waiting_replies(store, names) if checks.unsent else (),
+        held=await store_at_rest.held_entries(store, names) if checks.unsettled else {},
     )
 
 

@@ -5,7 +5,7 @@ from struct import Struct
 from typing import Final
 
 from permits.calendar import day_name, local_day
-from permits.messages import AuditRow
+from permits.messages import AuditRow, AuditSettled
 from permits.outcomes import APPROVED, REFUSALS
 from permits.policy import Policy
 from permits.regimes import Limits, Regime, Rule
@@ -76,6 +76,13 @@ class Quota:
                         f"{where}: permit {count + 1} of {rule.limit} on {day_name(day)} under purpose {row.purpose}"
                     )
             held.append((day, row.purpose))
+
+    def settle(self, settled: AuditSettled) -> None:
+        """Give permits back that were cancelled while they were held."""
+        for row in settled.rows if settled.became == "withdrawn" else ():
+            permit = (local_day(row.asked_ms), row.purpose)
+            if permit in self._held.get(row.owner, ()):
+                self._held[row.owner].remove(permit)
 
     def not_checked(self, why: str) -> None:
         """The trail was decided under other rules."""

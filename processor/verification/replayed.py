@@ -5,13 +5,14 @@ from typing import Final
 from lua.records import ENTRY_BYTES, SENDER_BYTES, entries
 from permits.calendar import day_name, local_day
 from permits.decision import Model, Outcome, Request
-from permits.messages import AuditRow
-from permits.outcomes import APPROVED, DEAD, MOVED, REFUSALS
+from permits.messages import AuditRow, AuditSettled
+from permits.outcomes import APPROVED, DEAD, HELD, MOVED, REFUSALS, WITHDRAWN
 from processor.verification.finding import Finding, Findings
 from processor.verification.quota import BY_RULES, RulesInForce
 from processor.verification.trail import DECIDED, AuditEntry, Partition
 
-_APPROVED: Final = APPROVED.encode()
+_STANDING: Final = frozenset((APPROVED + HELD + WITHDRAWN).encode())
+"""Letters of entries that were approved."""
 BLOCKED: Final = REFUSALS["blocked"]
 SOFT: Final = REFUSALS["abuse_sender"]
 """Judged over all partitions, and answered once an hour there."""
@@ -67,6 +68,15 @@ class Letters:
                 told = "a reply is due" if silent else "no reply is due"
                 self._findings.violation(f"{where}: {told} by the model, the trail says otherwise")
 
+    def settle(self, settled: AuditSettled) -> None:
+        """What was withdrawn counts for nothing from now on."""
+        for row in settled.rows if settled.became == "withdrawn" else ():
+            earlier = self._first.get(row.owner)
+            if earlier is not None:
+                self._first[row.owner] = None
+                self._replay(*earlier)
+            self._model.withdraw(row.owner, row.digest)
+
     def _replay(self, version: str, row: AuditRow, letter: str, given: bool) -> Outcome:
         return self._model.decide(
             Request(
@@ -111,9 +121,17 @@ class Permits:
                 given = self._given.setdefault(local_day(row.arrived_ms), set())
                 given.add(f"{row.owner}{row.digest}{row.purpose}")
 
+    def settle(self, settled: AuditSettled) -> None:
+        """What was withdrawn stands as that."""
+        for row in settled.rows if settled.became == "withdrawn" else ():
+            given = self._given.setdefault(local_day(row.arrived_ms), set())
+            name = f"{row.owner}{row.digest}{row.purpose}"
+            given.discard(name)
+            given.add(name + WITHDRAWN)
+
     def record(self, partition: Partition, day: int, field: bytes, value: bytes) -> None:
         """Judge one record; each of its permits takes its approval off the list."""
-        if len(value) % ENTRY_BYTES == 0 and _APPROVED not in value[ENTRY_BYTES - 1 :: ENTRY_BYTES]:
+        if len(value) % ENTRY_BYTES == 0 and _STANDING.isdisjoint(value[ENTRY_BYTES - 1 :: ENTRY_BYTES]):
             return  # most records hold refusals alone
         given = self._given.get(day, set())
         try:
@@ -122,10 +140,12 @@ class Permits:
             self._findings.violation(f"partition {partition.number}, {day_name(day)}, field {field.hex()}: {error}")
             return
         for permit in stored:
-            if not permit.approved:
+            if permit.refused:
                 continue
             owner = field.hex() + permit.tag.hex()
             name = f"{owner}{permit.digest.hex()}{permit.purpose}"
+            if permit.letter == WITHDRAWN:
+                name += WITHDRAWN
             if name in given:
                 given.remove(name)
                 self._findings.checked += 1

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 
+from permits.messages import AuditSettled
 from permits.outcomes import APPROVED
 from processor.verification.finding import Finding, Findings
 from processor.verification.sink_log import SinkLog
@@ -40,23 +41,34 @@ class Replies:
             return
         sends, decided = self._sends, self._decided
         for row, letter, silent in entry.rows:
-            if letter not in DECIDED or silent:
-                continue
+            if letter not in DECIDED or silent or (row.hold_minutes and letter == APPROVED):
+                continue  # what is held is due when it is released
             self._findings.checked += 1
             decided.add(row.entry_id)
             due = "a" if letter == APPROVED else "r"
             seen = sends.get(row.entry_id)
-            if seen == due:
-                continue
-            if seen is None:
-                self.unsent.append(row.entry_id)
-                continue
-            reply = f"reply {partition.tag}-{row.entry_id}"
-            if set(seen.lower()) != {due}:
-                self._findings.violation(f"{reply}: its verdict differs from the decision, outcome {letter}")
-            unmarked = sum(1 for send in seen if send.islower())
-            if unmarked > 1:
-                self._findings.violation(f"{reply}: sent {len(seen)} times, {unmarked} without the ambiguous mark")
+            if seen != due:
+                self._judge(partition, row.entry_id, seen, due)
+
+    def settle(self, partition: Partition, settled: AuditSettled) -> None:
+        """Judge the replies of approvals that were held until now."""
+        if self._log is None or settled.became != "released":
+            return
+        for row in settled.rows:
+            self._findings.checked += 1
+            self._decided.add(row.entry_id)
+            self._judge(partition, row.entry_id, self._sends.get(row.entry_id), "a")
+
+    def _judge(self, partition: Partition, entry_id: str, seen: str | None, due: str) -> None:
+        if seen is None:
+            self.unsent.append(entry_id)
+            return
+        reply = f"reply {partition.tag}-{entry_id}"
+        if set(seen.lower()) != {due}:
+            self._findings.violation(f"{reply}: its verdict differs from the decision, {due!r} is due")
+        unmarked = sum(1 for send in seen if send.islower())
+        if unmarked > 1:
+            self._findings.violation(f"{reply}: sent {len(seen)} times, {unmarked} without the ambiguous mark")
 
     def end(self, partition: Partition, *, dead: Collection[str], waiting: Collection[str]) -> None:
         """Judge what was never sent, and what was sent undecided; `dead` and `waiting` are reply ids."""

@@ -1,6 +1,6 @@
 """What the store holds beside the trail, read partition by partition.
 
-Reads `inbound:{p}`, `replies:{p}`, `dead:{p}`, `acts:{p}`, `counts:{p}:*`, `day:{p}:*`; changes nothing.
+Reads `inbound:{p}`, `replies:{p}`, `held:{p}`, `dead:{p}`, `acts:{p}`, `counts:{p}:*`, `day:{p}:*`; changes nothing.
 """
 
 from collections.abc import AsyncIterator
@@ -10,11 +10,12 @@ import msgspec
 from redis.exceptions import ResponseError
 
 from lua import keys
+from lua.held import SEAL_BYTES
 from lua.keys import PartitionKeys
 from lua.store import Store
 from permits.calendar import day_number
 from permits.employees import AuditAct
-from permits.messages import DEAD_DECODER
+from permits.messages import DEAD_DECODER, HELD_DECODER
 from processor.verification.accounts import AtRest
 from processor.verification.inputs import UnusableInputError
 from processor.verification.trail import PAGE
@@ -93,13 +94,15 @@ async def records(store: Store, key: str) -> AsyncIterator[tuple[bytes, bytes]]:
 
 
 async def dead_replies(store: Store, names: PartitionKeys) -> set[str]:
-    """Ids of replies that stand in the dead letters."""
+    """Ids of replies that stand in the dead letters, those of approvals that could not be told among them."""
     found: set[str] = set()
     async for payload in _payloads(store, names.dead):
         try:
             letter = DEAD_DECODER.decode(payload)
             if letter.kind == "reply":
                 found.add(_NAMED.decode(letter.raw).id)
+            elif letter.kind == "held":
+                found.add(f"{names.tag}-{HELD_DECODER.decode(letter.raw).entry_id}")
         except msgspec.DecodeError:
             continue
     return found
@@ -114,6 +117,21 @@ async def waiting_replies(store: Store, names: PartitionKeys) -> set[str]:
         except msgspec.DecodeError:
             continue
     return found
+
+
+async def held_entries(store: Store, names: PartitionKeys) -> dict[str, float]:
+    """SMS whose approval waits, each with the moment of its release, ms."""
+    found: dict[str, float] = {}
+    cursor: Any = 0
+    while True:
+        cursor, page = await store.execute_command("ZSCAN", names.held, cursor, "COUNT", _SCAN)
+        for member, score in page:
+            try:
+                found[HELD_DECODER.decode(member[:-SEAL_BYTES]).entry_id] = float(score)
+            except msgspec.DecodeError:
+                raise UnusableInputError(f"{names.held}: a member is no approval") from None
+        if not int(cursor):
+            return found
 
 
 async def acts(store: Store, names: PartitionKeys) -> AsyncIterator[tuple[str, str]]:

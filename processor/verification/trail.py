@@ -11,7 +11,7 @@ import msgspec
 
 from lua.store import Store
 from permits.decision import DEDUP_DAYS
-from permits.messages import AUDIT_DECODER, AuditBatch, AuditRow
+from permits.messages import AUDIT_DECODER, SETTLED_DECODER, AuditBatch, AuditRow, AuditSettled
 from permits.outcomes import APPROVED, REASON_OF
 from processor.verification.inputs import UnusableInputError
 
@@ -52,7 +52,10 @@ class AuditEntry(msgspec.Struct, frozen=True):
         return zip(self.batch.rows, self.letters, silent, strict=False)
 
 
-async def pages(store: Store, stream: str) -> AsyncIterator[list[AuditEntry]]:
+TrailEntry = AuditEntry | AuditSettled
+
+
+async def pages(store: Store, stream: str) -> AsyncIterator[list[TrailEntry]]:
     """A partition's audit entries, oldest first; UnusableInputError names an entry that cannot be read."""
     start = "-"
     while True:
@@ -66,8 +69,10 @@ async def pages(store: Store, stream: str) -> AsyncIterator[list[AuditEntry]]:
         start = f"({page[-1][0].decode()}"
 
 
-def _entry(stream: str, entry_id: bytes, fields: dict[bytes, bytes]) -> AuditEntry:
+def _entry(stream: str, entry_id: bytes, fields: dict[bytes, bytes]) -> TrailEntry:
     try:
+        if b"r" in fields:
+            return SETTLED_DECODER.decode(fields[b"r"])
         entry = AuditEntry(
             AUDIT_DECODER.decode(fields[b"m"]), fields[b"v"].decode("ascii"), fields.get(b"w", b"").decode("ascii")
         )

@@ -21,13 +21,15 @@ from api.regime import RegimeDoor
 from api.wires import Wires
 from lua import calls
 from lua.calls import Decided
+from lua.held import SEAL_BYTES
+from lua.keys import PartitionKeys
 from permits import codes
 from permits import policy as policies
 from permits.amended import AmendedPermit
 from permits.calendar import HOUR_MS, hour_end, hour_name
 from permits.employees import Actor, AuditAct, Deed, Employee, Stored
 from permits.employees import Request as PermitRequest
-from permits.messages import ENCODER, OUTBOX_DECODER, REPLY_DECODER, InboundSms, Lang, OutboxEvent, Reply
+from permits.messages import ENCODER, HELD_DECODER, OUTBOX_DECODER, REPLY_DECODER, InboundSms, Lang, OutboxEvent, Reply
 from permits.policy import Policy
 from permits.sms import read
 from permits.versions import Founding
@@ -99,6 +101,18 @@ class Desk:
 
     async def decide(self, text: str, *, sender: str = PHONE) -> Reply:
         """The reply to an SMS that is decided as workers do."""
+        keys = await self._decide(text, sender=sender)
+        ((_, fields),) = await self.redis.execute_command("XREVRANGE", keys.replies, "+", "-", "COUNT", 1)
+        return REPLY_DECODER.decode(fields[b"m"])
+
+    async def hold(self, text: str, *, sender: str = PHONE) -> str:
+        """The code of the one approval that waits, under rules that hold it."""
+        keys = await self._decide(text, sender=sender)
+        (member,) = await self.redis.execute_command("ZRANGE", keys.held, 0, -1)
+        waiting = HELD_DECODER.decode(member[:-SEAL_BYTES])
+        return codes.encode(PARTITIONS.index(keys), bytes.fromhex(waiting.owner), bytes.fromhex(waiting.digest))
+
+    async def _decide(self, text: str, *, sender: str) -> PartitionKeys:
         index = ROUTE.owner(read(text).document, sender)[0]
         keys, now_ms = PARTITIONS[index], self.clock()
         sms = InboundSms(id=f"sms-{next(self._keys)}", source="dev", sender=sender, to="8103", text=text, arrived_ms=0)
@@ -122,8 +136,7 @@ class Desk:
             *calls.decide_command(keys, epoch=epoch, batch=batch, record_bytes=5_000)
         )
         assert isinstance(calls.decide_reply(raw), Decided)
-        ((_, fields),) = await self.redis.execute_command("XREVRANGE", keys.replies, "+", "-", "COUNT", 1)
-        return REPLY_DECODER.decode(fields[b"m"])
+        return keys
 
     async def plant(
         self,

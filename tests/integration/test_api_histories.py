@@ -64,10 +64,20 @@ async def test_a_permit_in_force_is_shown_with_the_decision_that_gave_it(staff: 
             "verdict": "approved",
             "reason": None,
             "permit": CODE,
+            "held_until": None,
         }
     ]
     assert [(permit["code"], permit["status"]) for permit in told["permits"]] == [(CODE, "active")]
     assert told["refusals_within_the_hour"]["used"] == 0
+
+
+async def test_staff_see_an_approval_that_is_held_back_and_until_when(staff: Staff, redis: Client) -> None:
+    await plant(redis, letter="w", purpose=1, decided_ms=NOON_MS + 600_000, arrived_ms=NOON_MS - 1000)
+    told = await history(staff)
+    [entry] = told["decisions"]
+    assert (entry["verdict"], entry["permit"], entry["held_until"]) == ("approved", CODE, "2026-01-01T08:10:00.000Z")
+    assert entry["decided_at"] == "2026-01-01T07:59:59.000Z"
+    assert (told["permits"], told["refusals_within_the_hour"]["used"]) == ([], 0)
 
 
 async def test_a_permit_that_is_over_is_a_decision_alone(staff: Staff, redis: Client) -> None:

@@ -229,7 +229,7 @@ async def test_a_worker_does_not_start_beside_another_function_library(
     redis: Client, server: EmbeddedStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await redis.execute_command("FUNCTION", "FLUSH")
-    await redis.execute_command("FUNCTION", "LOAD", library.source().replace("STRIDE = 35", "STRIDE = 34"))
+    await redis.execute_command("FUNCTION", "LOAD", f"{library.source()}\n-- of another release\n")
     current = settings_of(tmp_path, server.url, process_port=0)
     keyring.make(keyring.path(current))
     monkeypatch.setattr(settings, "load", lambda: current)

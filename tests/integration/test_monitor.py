@@ -68,6 +68,7 @@ async def test_the_monitor_shows_what_stands_in_the_store(server: EmbeddedStore,
     await call("XACK", second.replies, DISPATCH_GROUP, *(f"{NOON_MS - 9500 + number}-0" for number in (1, 2, 3)))
     await call("XADD", second.applications, f"{NOON_MS - 1000}-0", "m", "{}")
     await call("XADD", second.outbox, f"{NOON_MS - 60_000}-0", "m", "{}")
+    await call("ZADD", second.held, NOON_MS - 3000, "due", NOON_MS + 900_000, "not yet")
     await call("XADD", first.dead, "*", "m", "{}")
     door = monitor_door(server.url, clock)
     async with serving(door) as http:
@@ -99,11 +100,13 @@ async def test_the_monitor_shows_what_stands_in_the_store(server: EmbeddedStore,
         "unsent": 2,
         "applications": 1,
         "outbox": 1,
+        "held": 2,
         "dead_letters": 1,
         "oldest_undecided_s": 4.0,
         "oldest_unsent_s": 9.5,
         "oldest_application_s": 1.0,
         "oldest_outbox_s": 60.0,
+        "oldest_overdue_s": 3.0,
     }
     assert [row["partition"] for row in answer["partitions"]] == [0, 1, 2, 3]
     assert answer["partitions"][1] == {
@@ -112,6 +115,7 @@ async def test_the_monitor_shows_what_stands_in_the_store(server: EmbeddedStore,
         "unsent": 2,
         "applications": 1,
         "outbox": 1,
+        "held": 2,
         "dead_letters": 0,
         "oldest_s": 60.0,
     }

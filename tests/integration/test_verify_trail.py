@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,12 +20,14 @@ from permits.employees import AuditAct
 from permits.messages import ENCODER, DeadLetter, InboundSms
 from permits.partition import ROUTE_VERSION, Route
 from processor.batch import Preparer
+from processor.held_replies import HeldReplies
 from processor.verification import command
 from processor.verification.report import Report, Totals
-from runtime.connection import Client
+from runtime.connection import Client, Wire
 from runtime.embedded import EmbeddedStore
 from runtime.keyring import Keyring, SenderSeal
 from runtime.layout import Layout
+from runtime.leases import Lease
 from tests.uncounted import phones
 
 POLICY = policy.load()
@@ -55,7 +58,7 @@ class Run:
         self.journal = folder / "journal.ndjson"
         self.sink = folder / "sink.ndjson"
 
-    async def fill(self) -> None:
+    async def fill(self, rules: policy.Policy = POLICY) -> None:
         layout = Layout(partitions=2, tags=tags(2), route=ROUTE_VERSION, routing_key=ROUTE.fingerprint)
         await self.store.execute_command("SET", LAYOUT, msgspec.json.encode(layout))
         for at, (sms_id, text) in enumerate(LINES):
@@ -64,18 +67,18 @@ class Run:
             await self.store.execute_command("XADD", KEYS[0].inbound, f"{NOW_MS}-{at}", "m", ENCODER.encode(sms))
         await self.store.execute_command("XADD", KEYS[1].inbound, f"{NOW_MS}-0", "m", "no SMS at all")
         for index in range(2):
-            await self.decide(index)
+            await self.decide(index, rules)
         self.journal.write_bytes(ENCODER.encode_lines([{"id": sms_id, "acked_ms": NOW_MS} for sms_id, _ in LINES]))
         await self.dispatch()
 
-    async def decide(self, index: int) -> None:
+    async def decide(self, index: int, rules: policy.Policy) -> None:
         keys = KEYS[index]
         epoch = await calls.lease(
             self.store, lease_key=keys.lease("decide"), fence_key=keys.fence("decide"), owner="lane", ttl_ms=60_000
         )
         assert epoch is not None
         preparer = Preparer(
-            index=index, keys=keys, route=ROUTE, policy=lambda: POLICY, script="plain", seal=SEAL, phones=phones()
+            index=index, keys=keys, route=ROUTE, policy=lambda: rules, script="plain", seal=SEAL, phones=phones()
         )
         while page := await self.store.execute_command("XRANGE", keys.inbound, "-", "+", "COUNT", 7):
             entries = [(entry_id, fields[b"m"]) for entry_id, fields in page]
@@ -98,6 +101,17 @@ class Run:
             await self.cancel(keys)
             sent.append({"id": f"{keys.tag}-n1-{CODE}", "verdict": "cancelled", "at_ms": NOW_MS})
         self.sink.write_bytes(ENCODER.encode_lines(sent))
+
+    async def unsent(self, keys: PartitionKeys) -> list[tuple[bytes, dict[bytes, bytes]]]:
+        """What the dispatcher takes now."""
+        command = ("XREADGROUP", "GROUP", DISPATCH_GROUP, "d", "NOACK", "STREAMS", keys.replies, ">")
+        found = await self.store.execute_command(*command)
+        return found[0][1] if found else []
+
+    def log_sent(self, replies: Sequence[bytes]) -> None:
+        """The operator takes them."""
+        sent = [{name: msgspec.json.decode(raw)[name] for name in ("id", "verdict")} for raw in replies]
+        self.sink.write_bytes(self.sink.read_bytes() + ENCODER.encode_lines(sent))
 
     async def cancel(self, keys: PartitionKeys) -> None:
         """An officer's act, and a check of the police beside it."""
@@ -142,10 +156,41 @@ async def real(redis: Client, tmp_path: Path) -> Run:
     return filled
 
 
+async def test_held_approvals_pass_while_they_wait_and_when_they_are_told_and_no_longer(
+    server: EmbeddedStore, redis: Client, tmp_path: Path
+) -> None:
+    rules = policy.parse(
+        policy.DEFAULT_FILE.read_bytes().replace(b"late_minutes = 60", b"hold_minutes = { sms = 15 }"),
+        policy.DEFAULT_FILE,
+    )
+    run, due_ms = Run(redis, tmp_path), NOW_MS + 1000 + 15 * 60_000
+    await run.fill(rules)
+    report = await run.report(rules=rules)
+    assert [finding for finding in report.checks if finding.status != "ok"] == []
+    assert violated(await run.report(rules=rules, now_ms=due_ms + 61_000)) == {"I5 holds"}
+    lease, wire = Lease(0, KEYS[0], "1", time.monotonic() + 60), Wire(server.url)
+    other = Lease(1, KEYS[1], "1", time.monotonic() + 60)
+    told = HeldReplies(
+        wire,
+        leases=lambda: [lease, other],
+        policy=lambda: rules,
+        script="plain",
+        seal=SEAL,
+        wall_ms=lambda: due_ms + 10,
+    )
+    await told.tell()
+    await wire.close()
+    assert violated(await run.report(rules=rules, now_ms=due_ms)) == {"I5 replies", "I8 at rest"}  # told, and not sent
+    run.log_sent([fields[b"m"] for keys in KEYS for _, fields in await run.unsent(keys)])
+    report = await run.report(rules=rules, now_ms=due_ms + 3_600_000)
+    assert [finding for finding in report.checks if finding.status != "ok"] == []
+    assert {finding.what: finding.checked for finding in report.checks}["holds"] == 22
+
+
 async def test_a_trail_that_decide_wrote_passes_every_check(run: Run) -> None:
     report = await run.report()
     assert [finding for finding in report.checks if finding.status != "ok"] == []
-    assert all(finding.checked for finding in report.checks)
+    assert {finding.what for finding in report.checks if not finding.checked} == {"holds"}
     assert (report.acknowledged, report.approved) == (24, 22)
     assert report.refused == {"malformed": 1, "quota": 1}
     assert (report.sent, report.ambiguous, report.notices) == (26, 0, 2)

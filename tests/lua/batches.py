@@ -15,7 +15,7 @@ from lua.keys import PartitionKeys, partition_keys
 from lua.store import Store
 from permits.calendar import DAY_MS, day_name, day_number, day_start_ms, hour_end, hour_name, local_day
 from permits.decision import DEDUP_DAYS, RECORD_ENTRIES
-from permits.messages import AUDIT_DECODER, ENCODER, AuditBatch, AuditRow
+from permits.messages import AUDIT_DECODER, ENCODER, AuditBatch, AuditRow, HeldApproval
 from permits.outcomes import DEAD, MOVED
 from permits.partition import Route
 from permits.regimes import Limits, Rule
@@ -58,6 +58,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     tail: str = "1111"
     phone: str = "+994500000001"
     limits: Limits = Limits()
+    hold_minutes: int = 0
     bars: Sequence[int] = ()
     """Lists that bar the purpose."""
     frames: tuple[tuple[str, str], ...] = ()
@@ -92,6 +93,20 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     def sender_field(self) -> bytes:
         """Where an approval leaves it."""
         return self.owner[:4] + self.digest
+
+    def waiting(self, entry_id: bytes) -> bytes:
+        """What is held in the place of its approval."""
+        held = HeldApproval(
+            entry_id=entry_id.decode(),
+            in_reply_to=self.id,
+            purpose=self.purpose,
+            document_tail=self.tail,
+            owner=self.owner.hex(),
+            digest=self.digest.hex(),
+            asked_ms=self.arrived_ms if self.asked_ms is None else self.asked_ms,
+            arrived_ms=self.arrived_ms,
+        )
+        return ENCODER.encode(held)
 
     def ends_s(self, decided_ms: int) -> int:
         """When a permit that is given now ends."""
@@ -167,14 +182,15 @@ def build(tag: str, entries: Sequence[Entry], *, epoch: str, decided_ms: int, to
                 ask.by_text,
             ]
         )
-        blob.append(hours.place(hour_end(ask.ends_s(decided_ms))) if asks else 0)
+        blob.append(hours.place(hour_end(ask.ends_s(decided_ms))) if asks and not ask.hold_minutes else 0)
         blob += ask.tail.encode().rjust(4)
+        blob.append(ask.hold_minutes)
         if ask.outcome == DEAD:
             texts.append(f'{{"entry_id":"{entry_id.decode()}"}}')
         elif ask.outcome != MOVED:
             texts.append(reply_start(tag, entry_id))
             if asks:
-                texts.append(APPROVAL_REST)
+                texts.append(ask.waiting(entry_id) if ask.hold_minutes else APPROVAL_REST)
                 seals += ask.sealed
         rows.append(_audit_row(entry_id, ask))
     audit = AuditBatch(partition=0, epoch=int(epoch), policy="test", decided_ms=decided_ms, rows=rows)
@@ -191,6 +207,7 @@ def build(tag: str, entries: Sequence[Entry], *, epoch: str, decided_ms: int, to
         rules=rules.rows,
         frames=[rest for group in frames.rows for rest in group],
         texts=texts,
+        now_ms=decided_ms,
         audit=ENCODER.encode(audit),
         counts_day=day_name(local_day(decided_ms)),
         counts_expiry_s=COUNTS_EXPIRY_S,
@@ -212,6 +229,7 @@ def _audit_row(entry_id: bytes, ask: Ask) -> AuditRow:
         shape="AZE9999999",
         fault="",
         sender=ask.sender.hex(),
+        hold_minutes=ask.hold_minutes,
     )
 
 

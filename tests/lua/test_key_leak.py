@@ -6,7 +6,7 @@ from lua import archives, blocked, calls, changes, policies
 from lua.blocked import Listed, Listing
 from lua.changes import Change
 from lua.keys import KEY_TABLE, KeySpec, members
-from tests.lua.batches import DECIDED_MS, Ask, Partition
+from tests.lua.batches import DECIDED_MS, Ask, Partition, owner
 
 UNTIMED = ("none", "trimmed", "entries go")
 """How the table says that a key has no expiry: one of a fixed number, or a stream that is cut."""
@@ -33,6 +33,7 @@ def pattern(spec: KeySpec) -> re.Pattern[str]:
 async def test_every_key_is_in_the_key_table_and_ends_as_it_says(partition: Partition) -> None:
     store, keys = partition.store, partition.keys
     await partition.decide(Ask(id="1"), Ask(id="1"), Ask(id="2"), Ask(id="3", outcome="X"), Ask(id="4", outcome="M"))
+    await partition.decide(Ask(id="6", owner=owner("AZE2222222"), hold_minutes=15))
     await partition.push(Ask(id="5"))
     await calls.lease(
         store, lease_key=keys.lease("dispatch"), fence_key=keys.fence("dispatch"), owner="one", ttl_ms=5_000

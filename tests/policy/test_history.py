@@ -124,6 +124,22 @@ class TestFrom21June:
         assert "the code (1 or 2)" in before
 
 
+class TestFrom25June:
+    """Approvals held back on purpose, 15 minutes by SMS and 5 by app. That they are is in `test_held_replies`."""
+
+    def test_approvals_wait_by_channel_from_midnight_on(self, policy: Policy) -> None:
+        assert policy.at(instant("2020-06-24T23:59:59.999")).hold_minutes == {}
+        assert policy.at(instant("2020-06-25T00:00")).hold_minutes == {"sms": 15, "app": 5}
+
+    def test_the_rest_of_the_rules_is_the_day_befores(self, country: Country) -> None:
+        assert country.ask(f"2 {MINE}", "2020-06-25T10:00") == permit(120)
+        assert country.ask(f"2 {MINE}", "2020-06-25T11:00") == refused("quota")
+        assert country.ask(f"3 {MINE}", "2020-06-25T10:00") == refused("unknown_code")
+
+    def test_a_refusal_waits_for_nothing(self, country: Country) -> None:
+        assert country.ask(f"3 {MINE}", "2020-06-25T10:00").told
+
+
 class TestFrom29June:
     """One permit a day over all codes: after 1 no 2, after 2 no 2."""
 

@@ -78,6 +78,7 @@ async def recounted(url: str) -> dict[str, Counted]:
         for tag in keys.tags(PARTITIONS):
             async for page in trail.pages(store, keys.partition_keys(tag).audit):
                 for entry in page:
+                    assert isinstance(entry, trail.AuditEntry)  # nothing is held here
                     name = day_name(local_day(entry.batch.decided_ms))
                     day = days.setdefault(f"{name[:4]}-{name[4:6]}-{name[6:]}", Counter())
                     for row, letter in zip(entry.batch.rows, entry.letters, strict=True):

@@ -40,8 +40,12 @@ def partition(
     readers: Any = (),
     applications: int = 0,
     outbox: int = 0,
+    held: int = 0,
+    due_s: float | None = None,
     heads_s: tuple[float | None, ...] = (None, None, None, None),
 ) -> list[Any]:
-    """What one partition answers; `heads_s` are of its replies, inbound SMS, applications and outbox."""
+    """What one partition answers; `heads_s` are of its replies, inbound SMS, applications and outbox, `due_s` is when
+    the first of `held` approvals is due."""
     flat = [str(part).encode() for row in (counts or {}).items() for part in row]
-    return [flat, dead, unsent, readers, undecided, applications, outbox, *map(head, heads_s)]
+    first = [] if due_s is None else [b"member", b"%d" % int(due_s * 1000)]
+    return [flat, dead, unsent, readers, undecided, applications, outbox, held, first, *map(head, heads_s)]

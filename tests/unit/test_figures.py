@@ -45,6 +45,12 @@ async def test_every_letter_counts_and_only_decisions_count_as_decided() -> None
     assert {DUPLICATE, SHED, MOVED, DEAD} == {letter for letter in NAME_OF if not letter.islower()}
 
 
+async def test_what_is_held_is_counted_and_is_old_only_once_it_is_overdue() -> None:
+    figures = await seen(partition(held=3, due_s=NOW_S + 60), partition(held=2, due_s=NOW_S - 1.5))
+    assert figures.held == Queue(5, 1.5)
+    assert figures.partitions[0].held == Queue(3, 0.0)
+
+
 async def test_a_counter_that_cannot_be_read_is_left_out() -> None:
     figures = await seen(
         partition({f"{APPROVED}2": "spoilt", "w2": 5, "a": 3, "": 1, "id_reused": "x", f"{QUOTA}1": 6})

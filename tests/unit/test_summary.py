@@ -47,7 +47,8 @@ async def test_figures_of_all_partitions_are_added_up_in_one_line(clock: list[fl
     figures = await shown.look()
     assert (figures.decided, figures.approved) == (12, 6)
     assert shown.line() == (
-        "decided 12 today (0/s), approved 6, refused 6 (malformed 4, quota 2), undecided 3, unsent 2, oldest 9.5 s"
+        "decided 12 today (0/s), approved 6, refused 6 (malformed 4, quota 2), undecided 3, unsent 2, held 0, "
+        "oldest 9.5 s"
     )
 
 

@@ -2,9 +2,10 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Final, Literal
 
 import msgspec
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from lua.records import static_struct, timing
 from permits import policy
 from permits.calendar import DAY_MS, day_number, day_start_ms, local_day
-from permits.messages import AuditBatch, AuditRow
+from permits.messages import AuditBatch, AuditRow, AuditSettled, SettledApproval
 from processor.verification.accounts import AtRest
 from processor.verification.checks import Checks
 from processor.verification.finding import EXAMPLES, Finding
@@ -41,6 +42,7 @@ def row(
     words: str = "",
     by_text: bool = False,
     sender: str = "0000000000000001",
+    hold_minutes: int = 0,
 ) -> AuditRow:
     """One SMS that was asked for when it arrived; `words` make another SMS of a reused id."""
     return AuditRow(
@@ -57,6 +59,7 @@ def row(
         shape="AZE9999999",
         fault="",
         sender=sender,
+        hold_minutes=hold_minutes,
     )
 
 
@@ -73,7 +76,7 @@ def batch(
 class World:
     """A store at rest with its journal and sink log, all derived from the trail until a test plants a fault."""
 
-    trail: list[list[AuditEntry]]
+    trail: Sequence[Sequence[AuditEntry | AuditSettled]]
     known_from_ms: int = 0
     with_journal: bool = True
     with_sink: bool = True
@@ -86,12 +89,17 @@ class World:
     acts: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     """What officers did to permits of the first partition."""
     acts_from_ms: int = 0
+    held: dict[str, float] = field(default_factory=dict[str, float])
+    now_ms: int = NOON_MS + 3_600_000
 
     def __post_init__(self) -> None:
         for tag, entries in zip(TAGS, self.trail, strict=True):
             counts: dict[int, Counter[str]] = {}
             stored: dict[tuple[int, bytes], bytes] = {}
             for entry in entries:
+                if isinstance(entry, AuditSettled):
+                    self.settled(tag, entry, stored)
+                    continue
                 day = counts.setdefault(local_day(entry.batch.decided_ms), Counter())
                 if entry.silent:
                     day["unanswered"] += entry.silent.count("1")
@@ -101,15 +109,25 @@ class World:
                         self.journal.append(JournalLine(r.sms_id, acked_ms=r.arrived_ms))
                     if letter in DECIDED:
                         verdict = "approved" if letter == "a" else "refused"
-                        self.sends += [] if silent else [Send(f"{tag}-{r.entry_id}", verdict)]
+                        held = letter == "a" and r.hold_minutes > 0
+                        self.sends += [] if silent or held else [Send(f"{tag}-{r.entry_id}", verdict)]
                         key = (local_day(r.arrived_ms), bytes.fromhex(r.owner)[:4])
-                        stored[key] = stored.get(key, b"") + stored_entry(r, letter)
+                        stored[key] = stored.get(key, b"") + stored_entry(r, "w" if held else letter)
             self.records.append(stored)
-            rows = sum(len(entry.letters) for entry in entries)
+            rows = sum(len(entry.letters) for entry in entries if isinstance(entry, AuditEntry))
             plain_counts = {day: dict(counted) for day, counted in counts.items()}
             self.rest.append(AtRest(undecided=0, appended=rows, pending=0, unread_replies=False, counts=plain_counts))
         self.acts += [(CODE, "check"), (CODE, "cancel"), (EXTENDED, "extend")]
         self.sends += [NOTICE, Send(f"0a-n1-{EXTENDED}", "extended", at_ms=NOON_MS)]
+
+    def settled(self, tag: str, entry: AuditSettled, stored: dict[tuple[int, bytes], bytes]) -> None:
+        """The sends and the records of approvals that are held no more."""
+        letter = {"released": b"a", "withdrawn": b"v"}[entry.became]
+        for r in entry.rows:
+            if entry.became == "released":
+                self.sends.append(Send(f"{tag}-{r.entry_id}", "approved"))
+            key = (local_day(r.arrived_ms), bytes.fromhex(r.owner)[:4])
+            stored[key] = stored[key][:-1] + letter
 
     def judged(self) -> dict[str, Finding]:
         return {f"{finding.invariant} {finding.what}": finding for finding in self.checked().findings()}
@@ -119,12 +137,15 @@ class World:
             policies={POLICY.version: POLICY},
             journal=Journal(lambda: self.journal, self.known_from_ms) if self.with_journal else None,
             sink_log=SinkLog(self.sends, TAGS) if self.with_sink else None,
-            today=TODAY,
+            now_ms=self.now_ms,
         )
         for number, tag in enumerate(TAGS):
             checks.begin(Partition(number, tag, self.known_from_ms))
             for entry in self.trail[number]:
-                checks.feed(entry)
+                if isinstance(entry, AuditSettled):
+                    checks.settle(entry)
+                else:
+                    checks.feed(entry)
             for (day, name), value in self.records[number].items():
                 checks.record(day, name, value)
             assert checks.notified == (self.with_sink and number == 0)
@@ -136,6 +157,7 @@ class World:
                 record_days={day for day, _ in self.records[number]},
                 dead=self.dead,
                 waiting=self.waiting,
+                held=self.held,
             )
         return checks
 
@@ -150,7 +172,7 @@ def stored_entry(r: AuditRow, letter: str) -> bytes:
     return static_struct(owner[4:], digest, r.arrived_ms // 1000, when, phone, r.purpose) + letter.encode()
 
 
-def clean(*more: AuditEntry, known_from_ms: int = 0) -> World:
+def clean(*more: AuditEntry | AuditSettled, known_from_ms: int = 0) -> World:
     """Each kind of outcome but `shed`; `more` follows in the first partition, under a later lease."""
     return World(
         [
@@ -167,9 +189,10 @@ def clean(*more: AuditEntry, known_from_ms: int = 0) -> World:
 
 
 def test_a_clean_trail_passes_every_check() -> None:
-    judged = clean().judged()
+    judged = clean(batch("a", held(), epoch=2), ended("released", held())).judged()
     assert {name: finding.examples for name, finding in judged.items() if finding.status != "ok"} == {}
     assert all(finding.checked for finding in judged.values())
+    assert {finding.what for finding in clean().judged().values() if not finding.checked} == {"holds"}
     assert {name.split()[0] for name in judged} == {"I1", "I2", "I3", "I4", "I5", "I7", "I8"}
 
 
@@ -239,6 +262,72 @@ def test_the_rules_alone_are_judged_where_the_trail_holds_another_policys_decisi
         assert judged[name].status == "not checked"
         assert "decided under policy other-1" in judged[name].note
     assert judged["I7 permits"].status == "ok"
+
+
+DORA: Final = "00000000000000dd"
+
+
+def held(entry: int = 20, **other: Any) -> AuditRow:
+    """An approval that is held for 15 minutes from its decision on."""
+    return row(entry, f"h-{entry}", owner=DORA, hold_minutes=15, **other)
+
+
+def ended(became: Literal["released", "withdrawn"], *rows: AuditRow, after_ms: int = 900_000) -> AuditSettled:
+    """What became of it, so long after the decision."""
+    ends = [SettledApproval(r.entry_id, r.owner, r.digest, r.purpose, r.asked_ms, r.arrived_ms) for r in rows]
+    return AuditSettled(0, NOON_MS + 1000 + after_ms, became, ends)
+
+
+def test_an_approval_that_is_told_when_its_hold_ends_is_as_it_should_be() -> None:
+    world = clean(batch("a", held(), epoch=2), ended("released", held()))
+    assert world.violated() == set()
+    assert world.judged()["I5 holds"].checked == 1
+
+
+def test_an_approval_that_is_withdrawn_has_no_reply_and_gives_its_permit_back() -> None:
+    entries = batch("a", held(), epoch=2), ended("withdrawn", held()), batch("a", held(21), epoch=2)
+    assert clean(*entries, ended("released", held(21))).violated() == set()
+    assert clean(entries[0], entries[2], ended("released", held(), held(21))).violated() == {"I4 quota", "I7 letters"}
+
+
+def test_an_approval_that_waits_is_no_fault_until_it_is_overdue() -> None:
+    world = clean(batch("a", held(), epoch=2))
+    world.held, world.now_ms = {held().entry_id: 0.0}, NOON_MS + 1000 + 900_000 + 60_000
+    assert world.violated() == set()
+    world.now_ms += 1
+    assert world.violated() == {"I5 holds"}
+
+
+HOLD_FAULTS: Final[dict[str, tuple[Sequence[AuditEntry | AuditSettled], set[str]]]] = {
+    "told early": ((batch("a", held(), epoch=2), ended("released", held(), after_ms=899_999)), {"I5 holds"}),
+    "told twice": (
+        (batch("a", held(), epoch=2), ended("released", held()), ended("released", held())),
+        {"I5 holds", "I5 replies"},
+    ),
+    "told and never held": (
+        (batch("a", row(20, "h-20", owner=DORA), epoch=2), ended("released", held())),
+        {"I5 holds", "I5 replies"},
+    ),
+    "forgotten": ((batch("a", held(), epoch=2),), {"I5 holds"}),
+    "told after it was withdrawn": (
+        (batch("a", held(), epoch=2), ended("withdrawn", held()), ended("released", held())),
+        {"I5 holds", "I7 permits"},
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", HOLD_FAULTS)
+def test_a_planted_fault_of_a_hold_is_noticed(fault: str) -> None:
+    entries, expected = HOLD_FAULTS[fault]
+    assert clean(*entries).violated() == expected
+
+
+def test_a_reply_that_went_out_while_it_was_held_is_noticed() -> None:
+    world = clean(batch("a", held(), epoch=2))
+    world.held = {held().entry_id: 0.0}
+    world.now_ms = NOON_MS + 2000
+    world.sends.append(Send(f"{TAGS[0]}-{held().entry_id}", "approved"))
+    assert world.violated() == {"I5 replies"}
 
 
 def lose_an_id(world: World) -> None:
