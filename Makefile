@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: install run test lint bench bench-api bench-epoch check lock
+.PHONY: install run test lint bench bench-api check lock
 run: $(VENV)/.run
 	@exec $(VENV)/bin/icaze up
 
@@ -25,8 +25,8 @@ bench-api: $(VENV)/.dev
 	@$(VENV)/bin/python -m bench.api_ratio
 	@$(VENV)/bin/python -m bench.open_loop --with-pipeline
 
-bench-epoch: $(VENV)/.dev
-	@$(VENV)/bin/python -m bench.epoch
+bench-%: $(VENV)/.dev
+	@$(VENV)/bin/python -m bench.$*
 
 check: test lint
 

@@ -66,35 +66,21 @@ def _measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         at = midnight.latest(datetime.now(UTC))
         trace, keeping = midnight.moved(trace, at), ["--keep-times"]
         settings["ICAZE_POLICY_FILE"] = str(midnight.policy(folder, at))
-    (folder / "journal.ndjson").unlink(missing_ok=True)
-    with _sink(folder) as sink, opened(folder, _settings(folder, sink) | settings) as house:
+    with sink(folder) as operator, opened(folder, settings_of(folder, operator) | settings) as house:
         store: Any = redis.Redis(unix_socket_path=house.doors["store"].removeprefix("unix://"))
-        idle = _used(store)
+        idle = used(store)
         began = time.monotonic()
-        replay = subprocess.Popen(
-            [
-                *ICAZE,
-                "replay",
-                str(trace),
-                "--journal",
-                str(folder / "journal.ndjson"),
-                "--url",
-                house.doors["ingest"],
-                "--json",
-                *keeping,
-            ],
-            stdout=subprocess.PIPE,
-        )
-        killed = _kill_workers(arguments.kill_worker, house, replay)
-        acknowledged = json.loads(replay.communicate()[0])
+        with pushing(trace, folder, house, *keeping) as replay:
+            killed = _kill_workers(arguments.kill_worker, house, replay)
+            acknowledged = json.loads(replay.communicate()[0])
         pushed_s = time.monotonic() - began
         _drained(store)
         drained_s = time.monotonic() - began
-        memory = {role: _peak_mb(house.pid(role)) for role in ROLES}
-        memory["store"] = _peak_mb(int(store.info("server")["process_id"]))
+        memory = {role: peak_mb(house.pid(role)) for role in ROLES}
+        memory["store"] = peak_mb(int(store.info("server")["process_id"]))
         audit = sum(store.memory_usage(key, samples=0) or 0 for key in store.scan_iter("audit:*"))
-        kept = _used(store) - idle
-        verified = _verify(folder, house)
+        kept = used(store) - idle
+        verified = verify(folder, house)
         house.up.send_signal(signal.SIGTERM)
         stopped = house.up.wait(timeout=60)
     count = arguments.messages
@@ -129,7 +115,19 @@ def _measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _sink(folder: Path) -> Generator[str, None, None]:
+def pushing(
+    trace: Path, folder: Path, house: ApiHouse, *words: str
+) -> Generator["subprocess.Popen[bytes]", None, None]:
+    """`icaze replay` at work on a trace, with a journal of what was acknowledged."""
+    journal = folder / "journal.ndjson"
+    journal.unlink(missing_ok=True)
+    command = [*ICAZE, "replay", str(trace), "--journal", str(journal), "--url", house.doors["ingest"], "--json"]
+    with subprocess.Popen([*command, *words], stdout=subprocess.PIPE) as process:
+        yield process
+
+
+@contextmanager
+def sink(folder: Path) -> Generator[str, None, None]:
     """The operator: its URL."""
     log = folder / "sink.ndjson"
     log.unlink(missing_ok=True)
@@ -143,7 +141,8 @@ def _sink(folder: Path) -> Generator[str, None, None]:
         process.wait()
 
 
-def _settings(folder: Path, operator_url: str) -> dict[str, str]:
+def settings_of(folder: Path, operator_url: str) -> dict[str, str]:
+    """A system of its own, on free ports, with that operator."""
     return {
         "ICAZE_DATA_DIR": tempfile.mkdtemp(prefix="data-", dir=folder),
         "ICAZE_OPERATOR": "http",
@@ -183,7 +182,8 @@ def _drained(store: Any) -> None:
     raise SystemExit(f"not drained within {DRAIN_S:.0f} s")
 
 
-def _verify(folder: Path, house: ApiHouse) -> dict[str, Any]:
+def verify(folder: Path, house: ApiHouse) -> dict[str, Any]:
+    """What `icaze verify` says of journal and sink."""
     said = subprocess.run(
         [
             *ICAZE,
@@ -209,7 +209,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _peak_mb(pid: int) -> float:
+def peak_mb(pid: int) -> float:
     """Peak resident memory of a process, MB (Linux; 0 elsewhere)."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
@@ -219,7 +219,8 @@ def _peak_mb(pid: int) -> float:
     return round(int(found[1]) / 1024, 1) if found else 0.0
 
 
-def _used(store: Any) -> int:
+def used(store: Any) -> int:
+    """Memory of the store, bytes."""
     return int(store.info("memory")["used_memory"])
 
 

@@ -25,7 +25,6 @@ from permits.messages import (
     settled_row,
 )
 from permits.policy import Policy
-from permits.regimes import Purpose
 from permits.replies import Script
 from processor.approvals import Wordings, approval, ends_s, joined
 from runtime.connection import STORE_ERRORS, Wire
@@ -37,12 +36,48 @@ LOOK_S: Final = 0.2
 PAGE: Final = 200
 """Approvals of one partition told in one call: a call of this size holds the store for a millisecond."""
 
-Due = tuple[bytes, float]
-"""A member and its score."""
+AT_ONCE: Final = 1000
+"""Told with one sync of the store, over partitions: so long the event loop is busy with their words, some 15 ms."""
 
 
 class _UntellableError(ValueError):
     """The approval cannot be told; the message is the dead letter's reason."""
+
+
+class _Page:
+    """What is due in one partition, and what becomes of it."""
+
+    def __init__(self, lease: Lease, now_ms: int) -> None:
+        self.lease = lease
+        self.now_ms = now_ms
+        self.releases: list[Release] = []
+        self.scores: list[float] = []
+        self.untellable: list[tuple[bytes, str]] = []
+        """Members, and why."""
+
+    @property
+    def command(self) -> Command:
+        """The call that tells them."""
+        start = b'{"partition":%d,"at_ms":%d,"became":"released","rows":[' % (self.lease.index, self.now_ms)
+        return held.release_command(self.lease.keys, self.releases, now_s=self.now_ms // 1000, audit_start=start)
+
+    def answered(self, letters: str) -> None:
+        """What the call said of each."""
+        for release, score, letter in zip(self.releases, self.scores, letters, strict=True):
+            if letter == held.RELEASED:
+                RELEASE_LATENESS.observe(max(0.0, self.now_ms - score) / 1000)
+            elif letter == held.UNRECORDED:
+                self.untellable.append((release.member, "its day record does not hold it any more"))
+
+    @property
+    def burials(self) -> list[Command]:
+        """The calls that make dead letters of those that cannot be told."""
+        return [self._burial(member, reason) for member, reason in self.untellable]
+
+    def _burial(self, member: bytes, reason: str) -> Command:
+        raw = member[:-SEAL_BYTES].decode("utf-8", "backslashreplace")
+        letter = DeadLetter(kind="held", entry_id=str(self.now_ms), reason=reason, dead_ms=self.now_ms, raw=raw)
+        return held.bury_command(self.lease.keys, member=member, letter=ENCODER.encode(letter))
 
 
 class HeldReplies:
@@ -76,6 +111,9 @@ class HeldReplies:
                 except (*STORE_ERRORS, RedisError) as error:
                     self._log.warning("held replies put off", error=type(error).__name__)
                     more = False
+                except Exception as error:  # noqa: BLE001  # whatever one approval does, the others are told
+                    self._log.error("held replies not told", cause=error)
+                    more = False
                 if not more:
                     await asyncio.sleep(LOOK_S)
         finally:
@@ -88,51 +126,69 @@ class HeldReplies:
             ["ZRANGEBYSCORE", lease.keys.held, "-inf", self._wall_ms(), "WITHSCORES", "LIMIT", 0, PAGE]
             for lease in leases
         ]
+        pages: list[_Page] = []
+        more, size = False, 0
+        for lease, due in zip(leases, await self._wire.call(*looks) if looks else (), strict=True):
+            if self._is_refused(lease, due) or not due:
+                continue
+            pages.append(self._page(lease, due))
+            size += len(due) // 2
+            if size >= AT_ONCE:
+                more |= await self._write(pages)
+                pages, size = [], 0
+        return await self._write(pages) or more
+
+    async def _write(self, pages: Sequence[_Page]) -> bool:
+        """Tell some pages with one sync of the store; whether one was full."""
+        telling = [page for page in pages if page.releases]
         more = False
-        for lease, reply in zip(leases, await self._wire.call(*looks) if looks else (), strict=True):
-            if isinstance(reply, ResponseError):
-                raise reply
-            due: list[Due] = [(member, float(score)) for member, score in zip(reply[::2], reply[1::2], strict=True)]
-            if due:
-                await self._tell(lease, due)
-                more |= len(due) == PAGE
+        for page, reply in zip(telling, await self._call([page.command for page in telling]), strict=True):
+            if not self._is_refused(page.lease, reply):
+                page.answered(held.release_reply(reply))
+                more |= len(page.releases) == PAGE
+        burials = [(page.lease, command) for page in pages for command in page.burials]
+        for (lease, _), reply in zip(burials, await self._call([command for _, command in burials]), strict=True):
+            if not self._is_refused(lease, reply) and reply:
+                HELD_BURIED.inc()
+                self._log.error("an approval cannot be told", partition=lease.index)
         return more
 
-    async def _tell(self, lease: Lease, due: Sequence[Due]) -> None:
-        now_ms = self._wall_ms()
-        releases: list[Release] = []
-        scores: list[float] = []
-        buried: list[tuple[bytes, str]] = []
-        for member, score in due:
+    async def _call(self, commands: Sequence[Command]) -> list[Any]:
+        replies = await self._wire.call(*commands) if commands else []
+        if any("Function not found" in str(reply) for reply in replies if isinstance(reply, ResponseError)):
+            await self._wire.execute_command("FUNCTION", "LOAD", library.source())
+        return replies
+
+    def _is_refused(self, lease: Lease, reply: Any) -> bool:
+        """Whether the store would not do it: one partition's fault must not keep the others waiting."""
+        if isinstance(reply, ResponseError):
+            self._log.error("held replies not told", why=str(reply)[:200], partition=lease.index)
+            return True
+        return False
+
+    def _page(self, lease: Lease, due: Sequence[bytes]) -> _Page:
+        page = _Page(lease, self._wall_ms())
+        for member, score in zip(due[::2], due[1::2], strict=True):
             try:
-                releases.append(self._release(lease, member, now_ms))
-                scores.append(score)
-            except _UntellableError as error:
-                buried.append((member, str(error)))
-        if releases:
-            start = b'{"partition":%d,"at_ms":%d,"became":"released","rows":[' % (lease.index, now_ms)
-            call = held.release_command(lease.keys, releases, now_s=now_ms // 1000, audit_start=start)
-            letters = held.release_reply(await self._answer(call))
-            for release, score, letter in zip(releases, scores, letters, strict=True):
-                if letter == held.RELEASED:
-                    RELEASE_LATENESS.observe(max(0.0, now_ms - score) / 1000)
-                elif letter == held.UNRECORDED:
-                    buried.append((release.member, "its day record does not hold it any more"))
-        for member, reason in buried:
-            await self._bury(lease, member, reason, now_ms)
+                page.releases.append(self._release(lease, member, page.now_ms))
+                page.scores.append(float(score))
+            except ValueError as error:
+                page.untellable.append((member, str(error)))
+        return page
 
     def _release(self, lease: Lease, member: bytes, now_ms: int) -> Release:
-        waiting = read_member(member)
+        """One approval as it is told now; ValueError says why it cannot be."""
+        waiting = _read(member)
         owner, digest = bytes.fromhex(waiting.owner), bytes.fromhex(waiting.digest)
         known = self._seal.open(member[-SEAL_BYTES:], owner, digest)
         if known is None:
             raise _UntellableError("the key that seals its number is missing")
-        number, lang = known
         policy = self._policy()
         regime = policy.at(min(waiting.asked_ms, waiting.arrived_ms))
         purpose = regime.purpose(waiting.purpose)
         if purpose is None:
             raise _UntellableError(f"the rules know no purpose {waiting.purpose}")
+        number, lang = known
         head = ReplyHead(
             f"{lease.keys.tag}-{waiting.entry_id}",
             number,
@@ -144,39 +200,20 @@ class HeldReplies:
         )
         frames = approval(self._wordings.of(policy)[regime.name], purpose, lang, now_ms)
         rest = joined(frames, codes.encode(lease.index, owner, digest), waiting.document_tail)
-        return self._placed(member, waiting, purpose, now_ms, ENCODER.encode(head)[:-1] + b"," + rest.encode())
-
-    @staticmethod
-    def _placed(member: bytes, waiting: HeldApproval, purpose: Purpose, now_ms: int, reply: bytes) -> Release:
         hour = hour_end(ends_s(purpose, now_ms // 1000))
         return Release(
             member=member,
-            owner=bytes.fromhex(waiting.owner),
-            digest=bytes.fromhex(waiting.digest),
+            owner=owner,
+            digest=digest,
             day=day_name(local_day(waiting.arrived_ms)),
             ends_s=hour,
             hour=hour_name(hour),
-            reply=reply,
+            reply=ENCODER.encode(head)[:-1] + b"," + rest.encode(),
             audit_row=ENCODER.encode(settled_row(waiting)),
         )
 
-    async def _bury(self, lease: Lease, member: bytes, reason: str, now_ms: int) -> None:
-        raw = member[:-SEAL_BYTES].decode("utf-8", "backslashreplace")
-        letter = DeadLetter(kind="held", entry_id=str(now_ms), reason=reason, dead_ms=now_ms, raw=raw)
-        await self._answer(held.bury_command(lease.keys, member=member, letter=ENCODER.encode(letter)))
-        HELD_BURIED.inc()
-        self._log.error("an approval cannot be told", why=reason, partition=lease.index)
 
-    async def _answer(self, command: Command) -> Any:
-        (reply,) = await self._wire.call(command)
-        if isinstance(reply, ResponseError):
-            if "Function not found" in str(reply):
-                await self._wire.execute_command("FUNCTION", "LOAD", library.source())
-            raise reply
-        return reply
-
-
-def read_member(member: bytes) -> HeldApproval:
+def _read(member: bytes) -> HeldApproval:
     """What waits, without the sealed number behind it; _UntellableError where it is none of ours."""
     try:
         return HELD_DECODER.decode(member[:-SEAL_BYTES])

@@ -39,10 +39,10 @@ class Office:
 
     def __init__(self, floor: Floor, lease: Lease, wire: Wire, seal: SenderSeal) -> None:
         self.floor = floor
-        self.lease = lease
+        self.leases = [lease]
         self.ahead_ms = 0
         self.loop = HeldReplies(
-            wire, leases=lambda: [lease], policy=lambda: HELD, script="plain", seal=seal, wall_ms=self.now_ms
+            wire, leases=lambda: self.leases, policy=lambda: HELD, script="plain", seal=seal, wall_ms=self.now_ms
         )
 
     def now_ms(self) -> int:
@@ -164,7 +164,7 @@ async def test_without_a_sure_lease_nothing_is_told(redis: Client, server: Embed
     async with opened(redis, server) as office:
         await office.decide("2 AZE 1111111")
         office.ahead_ms = 16 * MINUTE_MS
-        office.lease.until_mono_s = time.monotonic() - 1
+        office.leases[0].until_mono_s = time.monotonic() - 1
         await office.loop.tell()
         assert await office.waiting() == 1
 
@@ -182,13 +182,27 @@ async def test_what_cannot_be_told_is_a_dead_letter_and_its_neighbours_are_told(
         await office.decide("2 AZE 1111111")
         office.ahead_ms = 16 * MINUTE_MS
         await redis.execute_command("ZADD", HERE.held, 1, b"no approval" + b"." * 16)
+        broken = b'["1-0","x",2,"1111","no hex","no hex",1,1]' + b"." * 16
+        await redis.execute_command("ZADD", HERE.held, 2, broken)
         await office.loop.tell()
         reasons = sorted(letter.reason for letter in await office.floor.dead())
-        assert len(reasons) == 2
-        assert reasons[0].startswith("not an approval")
-        assert reasons[1] == "the key that seals its number is missing"
+        assert len(reasons) == 3
+        assert reasons[0].startswith("non-hexadecimal number")
+        assert reasons[1].startswith("not an approval")
+        assert reasons[2] == "the key that seals its number is missing"
         assert {letter.kind for letter in await office.floor.dead()} == {"held"}
-        assert (buried() - before, await office.waiting()) == (2, 0)
+        assert (buried() - before, await office.waiting()) == (3, 0)
+
+
+async def test_one_partitions_fault_keeps_no_other_waiting(redis: Client, server: EmbeddedStore) -> None:
+    async with opened(redis, server) as office:
+        await office.decide("2 AZE 1111111")
+        office.ahead_ms = 16 * MINUTE_MS
+        await redis.execute_command("SET", KEYS[(HOME + 1) % len(KEYS)].held, "a string")
+        other = await office.floor.lease((HOME + 1) % len(KEYS))
+        office.leases.insert(0, other)
+        await office.loop.tell()
+        assert len(await office.floor.replies()) == 1
 
 
 async def test_an_approval_without_its_day_record_is_a_dead_letter(office: Office) -> None:
