@@ -47,7 +47,7 @@ KEY_TABLE: Final = (
         "replies:{p}", "stream", "process", "dispatch, registered groups", "trimmed below the lowest group", "unsent"
     ),
     KeySpec("audit:{p}", "stream", "process", "verify, archive", "trimmed by age, once archived", "decisions"),
-    KeySpec("dead:{p}", "stream", "process, dispatch", "dead", "trimmed by age, ICAZE_DEAD_DAYS", "dead letters"),
+    KeySpec("dead:{p}", "stream", "process, dispatch", "dead", "trimmed by age, by policy", "dead letters"),
     KeySpec("day:{p}:<YYYYMMDD>", "hash", "process", "process, api", "days after its day, by policy", "owners a day"),
     KeySpec("blocked:{p}", "hash", "api", "process, api", "none: a field a document", "documents on status lists"),
     KeySpec("phone:{p}:<phone>:<YYYYMMDD>", "set", "process", "process", "2 days", "phones that come often"),

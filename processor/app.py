@@ -84,7 +84,7 @@ async def serve(stop: asyncio.Event) -> int:
             )
 
         leases = Leases(Wire(url), role="decide", partitions=partitions, lease_ms=current.lease_ms, new_lane=new_lane)
-        worker = _Worker(client, partitions, leases, current)
+        worker = _Worker(client, partitions, leases, current, policies)
         app = doors.new_app(readiness=worker.readiness)
         work = working(
             url,
@@ -135,10 +135,18 @@ async def _has_group(store: Store, stream: str) -> bool:
 class _Worker:
     """What a worker does beside its lanes."""
 
-    def __init__(self, client: Client, partitions: list[PartitionKeys], leases: Leases, current: Settings) -> None:
+    def __init__(
+        self,
+        client: Client,
+        partitions: list[PartitionKeys],
+        leases: Leases,
+        current: Settings,
+        policies: Policies,
+    ) -> None:
         self._client = client
         self._partitions = partitions
         self._leases = leases
+        self._policies = policies
         self._settings = current
         self._log = Log("process")
 
@@ -177,11 +185,12 @@ class _Worker:
         """Trim by age what has no reader to wait for: the trails, as far as they are archived, and the dead letters."""
         while True:
             now_ms = time.time_ns() // 1_000_000
+            retention = self._policies.latest().retention
             try:
                 for index in self._leases.held:
                     keys = self._partitions[index]
-                    await trim(self._client, keys, before_ms=now_ms - self._settings.audit_days * DAY_MS)
-                    oldest_ms = now_ms - self._settings.dead_days * DAY_MS
+                    await trim(self._client, keys, before_ms=now_ms - retention.audit_days * DAY_MS)
+                    oldest_ms = now_ms - retention.dead_days * DAY_MS
                     await self._client.execute_command("XTRIM", keys.dead, "MINID", "=", oldest_ms)
             except (RedisError, OSError, ValueError) as error:
                 self._log.warning("housekeeping put off", error=type(error).__name__)

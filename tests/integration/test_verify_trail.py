@@ -113,7 +113,6 @@ class Run:
             policy=rules,
             journal=self.journal if files else None,
             sink=self.sink if files else None,
-            audit_days=7,
             now_ms=now_ms,
         )
 
