@@ -72,6 +72,14 @@ KEY_TABLE: Final = (
     KeySpec("imports:{p}", "stream", "api", "process", "entries go when done", "imports under way"),
     KeySpec("import:{p}:<id>", "hash", "api, process", "api, process", "7 days", "imports"),
     KeySpec("policies:{p}", "list", "api", "api, process, verify", "none: an item each", "versions of the rules"),
+    KeySpec(
+        "day_keys:{p}",
+        "hash",
+        "ingest, process, dispatch",
+        "ingest, process, dispatch, dead",
+        "none: a field a day, by policy",
+        "nothing",
+    ),
     KeySpec("epochs", "list", "api", "api, dispatch", "none: an item each", "mass acts"),
     KeySpec("epochs_fed", "string", "dispatch", "dispatch", "none: one key", "nothing"),
     KeySpec("groups:{p}", "hash", "dispatch, other readers", "dispatch", "none: a field a group", "groups"),
@@ -135,6 +143,8 @@ class PartitionKeys(msgspec.Struct, frozen=True):
     imports: str
     policies: str
     """Of the first partition alone: the versions of the rules."""
+    day_keys: str
+    """Of the first partition alone: the sealed keys of the days whose texts can still be read."""
     archive: str
 
     def day(self, name: str) -> str:
@@ -197,6 +207,7 @@ def partition_keys(tag: str) -> PartitionKeys:
         acts=f"acts:{p}",
         imports=f"imports:{p}",
         policies=f"policies:{p}",
+        day_keys=f"day_keys:{p}",
         archive=f"archive:{p}",
     )
 

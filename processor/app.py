@@ -19,11 +19,13 @@ from processor.lane import DecideLane
 from processor.registry import registry_of
 from runtime import doors, embedded, keyring, layout, lifecycle, settings
 from runtime.connection import Client, Wire, connect
+from runtime.day_keys import DayKeys
 from runtime.fitness import load_functions, settled
 from runtime.keyring import SenderSeal
 from runtime.leases import Lease, Leases
 from runtime.policies import Policies, file_of
 from runtime.settings import Settings
+from runtime.shared import SharedWire
 from runtime.telemetry import Log, start_logging
 
 HOUSEKEEPING_S: Final = 60.0
@@ -57,6 +59,9 @@ async def serve(stop: asyncio.Event) -> int:
         asking = Wire(url)
         policies = Policies(asking.execute_command, key=partitions[0].policies, file=file)
         await policies.begin()
+        keys_wire = SharedWire(Wire(url))
+        day_keys = DayKeys(keys_wire.execute_command, key=partitions[0].day_keys, keyring=personal)
+        await day_keys.begin()
         policy = policies.latest()  # for its documents, which no version changes
         registry = registry_of(current, accepts=policy.documents.accepts)
         turns = asyncio.Semaphore(BATCHES_AT_ONCE)
@@ -71,6 +76,7 @@ async def serve(stop: asyncio.Event) -> int:
                 script=current.script,
                 seal=seal,
                 phones=phones,
+                day_keys=day_keys,
             )
             return DecideLane(
                 lease,
@@ -102,6 +108,7 @@ async def serve(stop: asyncio.Event) -> int:
                 asyncio.create_task(worker.keep_house()),
                 asyncio.create_task(archiver.run()),
                 asyncio.create_task(policies.follow()),
+                asyncio.create_task(day_keys.follow()),
                 asyncio.create_task(phones.run()),
             ]
             await leases.run(stop, until_done=worker.drained)
@@ -109,6 +116,7 @@ async def serve(stop: asyncio.Event) -> int:
                 task.cancel()
             await asyncio.wait(beside, timeout=1)  # no longer: redis-py can swallow a cancellation on Python 3.11
             await asking.close()
+            await keys_wire.close()
     return 0
 
 
@@ -182,7 +190,7 @@ class _Worker:
         return sum(lengths)
 
     async def keep_house(self) -> None:
-        """Trim by age what has no reader to wait for: the trails, as far as they are archived, and the dead letters."""
+        """Let go of what the policy no longer keeps: keys of days, trails as far as archived, dead letters."""
         while True:
             now_ms = time.time_ns() // 1_000_000
             retention = self._policies.latest().retention

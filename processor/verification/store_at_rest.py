@@ -98,10 +98,10 @@ async def dead_replies(store: Store, names: PartitionKeys) -> set[str]:
     async for payload in _payloads(store, names.dead):
         try:
             letter = DEAD_DECODER.decode(payload)
-            if letter.kind == "reply":
-                found.add(_NAMED.decode(letter.raw).id)
         except msgspec.DecodeError:
             continue
+        if letter.reply_id is not msgspec.UNSET:
+            found.add(letter.reply_id)
     return found
 
 

@@ -18,7 +18,7 @@ from runtime.connection import Client, Wire
 from runtime.embedded import EmbeddedStore
 from runtime.leases import Lease
 from tests.eventually import eventually
-from tests.integration.dispatching import PARTITIONS, dead, left, pending, queue, register
+from tests.integration.dispatching import DAY_KEYS, PARTITIONS, dead, left, pending, queue, register
 
 HERE, THERE = PARTITIONS[:2]
 BOTH = PARTITIONS[:2]
@@ -52,7 +52,7 @@ class Book:
 
     def __init__(self, url: str, store: Client) -> None:
         self.wire = Faulty(url)
-        self.ledger = Ledger(self.wire)
+        self.ledger = Ledger(self.wire, DAY_KEYS)
         self.store = store
         self.settled: list[bytes] = []
         self.lanes = {keys.tag: self._lane(keys, url) for keys in BOTH}

@@ -25,6 +25,7 @@ from runtime.connection import Client
 from runtime.embedded import EmbeddedStore
 from runtime.keyring import Keyring, SenderSeal
 from runtime.layout import Layout
+from tests.day_keys import every_day
 from tests.uncounted import phones
 
 POLICY = policy.load()
@@ -75,7 +76,14 @@ class Run:
         )
         assert epoch is not None
         preparer = Preparer(
-            index=index, keys=keys, route=ROUTE, policy=lambda: POLICY, script="plain", seal=SEAL, phones=phones()
+            index=index,
+            keys=keys,
+            route=ROUTE,
+            policy=lambda: POLICY,
+            script="plain",
+            seal=SEAL,
+            phones=phones(),
+            day_keys=every_day(),
         )
         while page := await self.store.execute_command("XRANGE", keys.inbound, "-", "+", "COUNT", 7):
             entries = [(entry_id, fields[b"m"]) for entry_id, fields in page]
@@ -160,7 +168,7 @@ async def test_a_notice_without_its_act_is_found(run: Run) -> None:
 
 async def test_a_notice_on_the_reply_stream_and_among_the_dead_disturbs_no_other_check(real: Run) -> None:
     notice = ENCODER.encode({"id": f"{BUSY.tag}-n7-{CODE}", "in_reply_to": None, "verdict": "extended"})
-    letter = DeadLetter(kind="reply", entry_id="1-1", reason="lapsed", dead_ms=NOW_MS, raw=notice.decode())
+    letter = DeadLetter("reply", "1-1", "lapsed", NOW_MS, "sealed", reply_id=f"{BUSY.tag}-n7-{CODE}")
     await real.store.execute_command("XADD", BUSY.dead, "*", "m", ENCODER.encode(letter))
     await real.store.execute_command("XADD", BUSY.replies, "*", "m", notice)
     assert await real.violated() == {"I8 at rest"}  # it waits, and nothing else is wrong
@@ -223,7 +231,7 @@ async def test_a_reply_that_was_never_sent_is_said_to_wait_where_it_stands(run: 
         await run.store.execute_command("XTRIM", keys.replies, "MAXLEN", 0)
     (finding,) = [f for f in (await run.report()).checks if f.status == "violated"]
     assert finding.examples == (f"reply {reply_id}: decided and never sent",)
-    letter = DeadLetter(kind="reply", entry_id="1-1", reason="refused", dead_ms=NOW_MS, raw=f'{{"id":"{reply_id}"}}')
+    letter = DeadLetter("reply", "1-1", "refused", NOW_MS, "sealed", reply_id=reply_id)
     keys = next(keys for keys in KEYS if reply_id.startswith(f"{keys.tag}-"))
     await run.store.execute_command("XADD", keys.dead, "*", "m", ENCODER.encode(letter))
     assert await run.violated() == set()
