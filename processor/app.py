@@ -15,6 +15,7 @@ from processor.archive.archiver import Archiver, trim
 from processor.batch import Preparer
 from processor.busy_phones import BusyPhones
 from processor.employee_work import working
+from processor.erasure import Eraser
 from processor.lane import DecideLane
 from processor.registry import registry_of
 from runtime import doors, embedded, keyring, layout, lifecycle, settings
@@ -155,6 +156,7 @@ class _Worker:
         self._partitions = partitions
         self._leases = leases
         self._policies = policies
+        self._eraser = Eraser(client, partitions[0].day_keys)
         self._settings = current
         self._log = Log("process")
 
@@ -195,6 +197,8 @@ class _Worker:
             now_ms = time.time_ns() // 1_000_000
             retention = self._policies.latest().retention
             try:
+                if 0 in self._leases.held:
+                    await self._eraser.round(now_ms=now_ms, texts_days=retention.texts_days)
                 for index in self._leases.held:
                     keys = self._partitions[index]
                     await trim(self._client, keys, before_ms=now_ms - retention.audit_days * DAY_MS)
