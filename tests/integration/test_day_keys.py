@@ -89,6 +89,23 @@ async def test_all_who_make_a_day_s_key_at_once_agree_on_one(redis: Client, serv
     assert KEYRING.open(stored.decode(), f"day key {today()}") not in stored
 
 
+async def test_a_key_that_was_made_meanwhile_stays(redis: Client, server: EmbeddedStore) -> None:
+    async with keys_of(server.url) as first:
+        wire = Wire(server.url)
+
+        async def late(*command: Any) -> Any:
+            if command[0] == "HSETNX":
+                await first.refresh()
+            return await wire.execute_command(*command)
+
+        second = DayKeys(late, key=KEY, keyring=KEYRING)
+        await second.refresh()
+        sealed = first.of(today()).seal(b"text", b"place")
+        await first.refresh()
+        assert [keys.of(today()).open(sealed, b"place") for keys in (first, second)] == [b"text"] * 2
+        await wire.close()
+
+
 async def test_the_next_day_s_key_is_made_well_before_midnight(redis: Client, server: EmbeddedStore) -> None:
     midnight_ms = day_start_ms(local_day(now_ms()) + 1)
     clock = Clock(midnight_ms - AHEAD_MS - 1)

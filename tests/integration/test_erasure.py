@@ -200,13 +200,16 @@ async def test_the_worker_of_the_first_partition_keeps_the_policy_s_retention(
 
     today = local_day(time.time_ns() // 1_000_000)
     old = day_name(today - 4)
-    await eventually(lambda: stands(day_name(today)))
-    await redis.execute_command("HSET", key, old, "whatever")
 
     async def erased() -> bool:
         return not await stands(old) and not await stands(REWRITE)
 
-    await eventually(erased)
-    assert await stands(day_name(today))
-    stop.set()
-    assert await role == 0
+    try:
+        await eventually(lambda: stands(day_name(today)))
+        await redis.execute_command("HSET", key, old, "whatever")
+        await eventually(erased)
+        assert await stands(day_name(today))
+    finally:
+        stop.set()
+        await role
+    assert role.result() == 0
