@@ -48,7 +48,7 @@ class PolicyShown(msgspec.Struct, frozen=True):
     version: str
     state: State
     starts: str | None
-    """When it begins to differ from the version before it; null: it does not."""
+    """When its regimes begin to differ from those of the version before it; null: they do not."""
     proposed_by: str
     proposed_at: str
     settled_by: str | None
@@ -221,8 +221,9 @@ class PoliciesDoor:
         starts_ms = first_change_ms(before, policy)
         if starts_ms == 0:
             flaws.append("regimes: the first holds before its own start too, so it must stay as it is")
-        if starts_ms is None and self._policies.book.latest is not None:
-            flaws.append(f"regimes: nothing differs from {before.version}")
+        is_same = starts_ms is None and policy.retention == before.retention
+        if is_same and self._policies.book.latest is not None:
+            flaws.append(f"nothing differs from {before.version}")
         if flaws:
             raise ProblemError(status, "Not a next version", "\n".join(flaws))
         known_ms = known_by_ms(before, policy)

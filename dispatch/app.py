@@ -20,6 +20,7 @@ from lua import calls
 from lua.keys import DISPATCH_GROUP, PartitionKeys
 from runtime import doors, embedded, keyring, layout, lifecycle, settings
 from runtime.connection import Client, Wire, connect
+from runtime.day_keys import DayKeys
 from runtime.epochs import Epochs
 from runtime.errors import StartupError
 from runtime.fitness import load_functions, settled
@@ -69,7 +70,12 @@ async def serve(stop: asyncio.Event) -> int:
     route = layout.route(current)
     async with aclosing(connect(url)) as client:
         partitions = await settled(client, current, route, url, load_functions, _register)
-        dispatcher = Dispatcher(client, url, operator=operator, partitions=partitions, settings=current)
+        keys_wire = SharedWire(Wire(url))
+        day_keys = DayKeys(keys_wire.execute_command, key=partitions[0].day_keys, keyring=personal)
+        await day_keys.begin()
+        dispatcher = Dispatcher(
+            client, url, operator=operator, partitions=partitions, settings=current, day_keys=day_keys
+        )
         wire, epochs_wire = SharedWire(Wire(url)), Wire(url)
         epochs = Epochs(epochs_wire.execute_command)
         await epochs.begin()
@@ -96,9 +102,10 @@ async def serve(stop: asyncio.Event) -> int:
         app = doors.new_app(readiness=readiness)
         async with doors.opened(app, current, current.dispatch_port, "dispatch") as port:
             print(f"dispatch  http://{current.host}:{port}", flush=True)
-            await _worked(dispatcher, outbox, epochs, stop)
+            await _worked(dispatcher, outbox, epochs, day_keys, stop)
         await wire.close()
         await epochs_wire.close()
+        await keys_wire.close()
         await operator.close()
         await ministry.close()
     return 0
@@ -111,14 +118,17 @@ async def _register(client: Client, partitions: list[PartitionKeys]) -> None:
         await calls.register(client, keys, group=DISPATCH_GROUP, now_ms=now_ms)
 
 
-async def _worked(dispatcher: Dispatcher, outbox: Outbox, epochs: Epochs, stop: asyncio.Event) -> None:
+async def _worked(
+    dispatcher: Dispatcher, outbox: Outbox, epochs: Epochs, day_keys: DayKeys, stop: asyncio.Event
+) -> None:
     """All work side by side, until each has done what a stop leaves it; raises what ends one of them."""
     async with asyncio.TaskGroup() as group:
-        following = group.create_task(epochs.follow())
+        following = [group.create_task(epochs.follow()), group.create_task(day_keys.follow())]
         tending = group.create_task(outbox.run(stop))
         await dispatcher.run(stop)
         await tending
-        following.cancel()
+        for task in following:
+            task.cancel()
 
 
 async def _answers(client: Client) -> bool:

@@ -17,6 +17,7 @@ from dispatch.sender import BATCH, Sender
 from dispatch.throttle import Throttle
 from lua.keys import DISPATCH_GROUP, PartitionKeys
 from runtime.connection import Client, Wire
+from runtime.day_keys import DayKeys
 from runtime.leases import Lease, Leases
 from runtime.settings import Settings
 from runtime.telemetry import Log
@@ -28,13 +29,20 @@ class Dispatcher:
     """One process's share of the partitions, on its way to one operator."""
 
     def __init__(
-        self, client: Client, url: str, *, operator: Operator, partitions: Sequence[PartitionKeys], settings: Settings
+        self,
+        client: Client,
+        url: str,
+        *,
+        operator: Operator,
+        partitions: Sequence[PartitionKeys],
+        settings: Settings,
+        day_keys: DayKeys,
     ) -> None:
         self._client = client
         self._url = url
         self._partitions = partitions
         self._drain_s = settings.drain_s
-        self._ledger = Ledger(Wire(url))
+        self._ledger = Ledger(Wire(url), day_keys)
         self._sender = Sender(
             operator=operator,
             ledger=self._ledger,

@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final
 
+import msgspec
 from redis.exceptions import RedisError, ResponseError
 
 from dispatch.outgoing import Outgoing
@@ -18,6 +19,8 @@ from lua.calls import Command
 from lua.keys import DISPATCH_GROUP, PartitionKeys
 from permits.messages import ENCODER, DeadLetter
 from runtime.connection import STORE_ERRORS, Wire
+from runtime.day_keys import DayKeys
+from runtime.sealing import sealed_letter
 from runtime.telemetry import GROUPS_DROPPED, REPLIES_DEAD, Log
 
 TRIM_EVERY_S: Final = 1.0
@@ -31,8 +34,9 @@ RETRY_S: Final = 0.2
 class Ledger:
     """The settlements of one dispatcher."""
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: Wire, day_keys: DayKeys) -> None:
         self._wire = wire
+        self._day_keys = day_keys
         self._sent: dict[ReplyLane, list[bytes]] = {}
         self._dead: list[tuple[Outgoing, str]] = []
         self._awake = asyncio.Event()
@@ -91,7 +95,7 @@ class Ledger:
         dead, self._dead = self._dead, []
         sent, self._sent = self._sent, {}
         try:
-            letters = await self._call([_letter(outgoing, reason) for outgoing, reason in dead])
+            letters = await self._call([self._letter(outgoing, reason) for outgoing, reason in dead])
             unwritten: list[tuple[Outgoing, str]] = []
             for (outgoing, reason), reply in zip(dead, letters, strict=True):
                 if isinstance(reply, ResponseError):
@@ -115,6 +119,21 @@ class Ledger:
 
     async def _call(self, commands: Sequence[Command]) -> list[Any]:
         return await self._wire.call(*commands) if commands else []
+
+    def _letter(self, outgoing: Outgoing, reason: str) -> Command:
+        """What buries a reply, its content sealed under today's key."""
+        now_ms = time.time_ns() // 1_000_000
+        letter = DeadLetter(
+            kind="reply",
+            entry_id=outgoing.entry_id.decode(),
+            reason=reason,
+            dead_ms=now_ms,
+            raw=outgoing.parcel.body.decode("utf-8", "backslashreplace"),
+            reply_id=outgoing.parcel.id or msgspec.UNSET,
+        )
+        letter = sealed_letter(self._day_keys.at(now_ms), letter)
+        keys = outgoing.lane.lease.keys
+        return calls.bury_command(keys, group=DISPATCH_GROUP, entry_id=outgoing.entry_id, letter=ENCODER.encode(letter))
 
     async def _trim(self) -> None:
         """Remove what every registered group is done with; what another group holds is looked at again."""
@@ -152,18 +171,6 @@ class Ledger:
 
 def _ack(lane: ReplyLane, entry_ids: list[bytes]) -> Command:
     return ["XACK", lane.lease.keys.replies, DISPATCH_GROUP, *entry_ids]
-
-
-def _letter(outgoing: Outgoing, reason: str) -> Command:
-    letter = DeadLetter(
-        kind="reply",
-        entry_id=outgoing.entry_id.decode(),
-        reason=reason,
-        dead_ms=time.time_ns() // 1_000_000,
-        raw=outgoing.parcel.body.decode("utf-8", "backslashreplace"),
-    )
-    keys = outgoing.lane.lease.keys
-    return calls.bury_command(keys, group=DISPATCH_GROUP, entry_id=outgoing.entry_id, letter=ENCODER.encode(letter))
 
 
 def _raise_first(replies: Sequence[Any]) -> None:

@@ -14,7 +14,7 @@ from dispatch.ledger import Ledger
 from dispatch.operators.port import Operator, Outcome, Parcel
 from dispatch.outgoing import Outgoing
 from dispatch.throttle import Throttle
-from runtime.telemetry import REPLY_AGE, SEND_FAILURES, SENT, Log
+from runtime.telemetry import REPLY_AGE, SEND_FAILURES, SENT, Log, masked
 
 BATCH: Final = 100
 """The http operator's contract: up to 100 replies a request."""
@@ -88,7 +88,7 @@ class Sender:
         for outgoing in batch:
             name = outgoing.parcel.id
             if name in outcome.refused:
-                self._ledger.dead(outgoing, f"refused: {outcome.refused[name][:200]}")
+                self._ledger.dead(outgoing, f"refused: {masked(outcome.refused[name][:200])}")
             elif name not in outcome.accepted:
                 outgoing.parcel.ambiguous |= outcome.unknown and name not in outcome.retry
                 self._repeat(outgoing, outcome)

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import secrets
 import time
+from collections.abc import Callable
 from contextlib import aclosing
 from random import getrandbits
 from typing import Any, Final
@@ -19,10 +20,13 @@ from lua.keys import PartitionKeys
 from permits.messages import ENCODER
 from permits.partition import Route
 from permits.sms import read
-from runtime import doors, embedded, layout, lifecycle, settings
+from runtime import doors, embedded, keyring, layout, lifecycle, settings
 from runtime.connection import Wire, connect
+from runtime.day_keys import DayKeys, UnreadDayKeyError
 from runtime.fitness import settled
 from runtime.problems import ProblemError
+from runtime.sealing import sealed_sms
+from runtime.shared import SharedWire
 from runtime.telemetry import APPEND_SECONDS, SMS_ACCEPTED, SMS_REJECTED, start_logging
 from runtime.tracing import REQUEST_ID, given_request_id, given_trace
 
@@ -42,12 +46,16 @@ class Ingest:
         signatures: signature.Signatures,
         commit: GroupCommit,
         high_water: HighWater,
+        day_keys: DayKeys,
+        wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._route = route
         self._inbound = [keys.inbound for keys in partitions]
         self._signatures = signatures
         self._commit = commit
         self._high_water = high_water
+        self._day_keys = day_keys
+        self._wall_ms = wall_ms
 
     async def post_sms(self, request: web.Request) -> web.Response:
         """`POST /v1/sms`: 202 once every accepted SMS is stored."""
@@ -65,7 +73,11 @@ class Ingest:
             _refused("body")
             raise ProblemError(400, "Unusable body", str(error)) from None
         began = time.perf_counter()
-        entries, ids, rejected = self._accept(items, source, webhook_id, given_trace(request) or msgspec.UNSET)
+        try:
+            entries, ids, rejected = self._accept(items, source, webhook_id, given_trace(request) or msgspec.UNSET)
+        except UnreadDayKeyError as error:
+            _refused("day_key", len(items))
+            raise ProblemError(503, "Not stored", f"{error}; send again", headers=RETRY_AFTER) from None
         if not entries:
             raise ProblemError(400, "No usable SMS", "; ".join(f"[{r.index}] {r.error}" for r in rejected[:5]))
         try:
@@ -97,8 +109,9 @@ class Ingest:
     def _accept(
         self, items: list[msgspec.Raw | bytes], source: str, webhook_id: str | None, trace: str | msgspec.UnsetType
     ) -> tuple[list[tuple[str, bytes]], list[str], list[native.Rejection]]:
-        """(stream, payload) of each usable item in order, their ids, and the rejections."""
-        arrived_ms = time.time_ns() // 1_000_000
+        """(stream, payload) of each usable item in order, their ids, and the rejections; UnreadDayKeyError."""
+        arrived_ms = self._wall_ms()
+        day_key = self._day_keys.at(arrived_ms)
         token = f"{arrived_ms:x}{secrets.token_hex(4)}"
         channel = self._signatures.channels.get(source, msgspec.UNSET)
         entries: list[tuple[str, bytes]] = []
@@ -119,7 +132,7 @@ class Ingest:
                 rejected.append(native.Rejection(index=index, error=str(error)))
                 continue
             partition, _ = self._route.owner(read(sms.text).document, sms.sender)
-            entries.append((self._inbound[partition], ENCODER.encode(sms)))
+            entries.append((self._inbound[partition], ENCODER.encode(sealed_sms(day_key, sms))))
             ids.append(sms.id)
         if rejected:
             _refused("item", len(rejected))
@@ -151,12 +164,23 @@ async def serve(stop: asyncio.Event) -> int:
     start_logging(current.log_level)
     url = current.redis_url or embedded.url(current.data)
     route = layout.route(current)
+    personal = keyring.load(current)
     signatures = signature.load(current.aggregators_file)
     async with aclosing(connect(url)) as client:
         partitions = await settled(client, current, route, url)
+        keys_wire = SharedWire(Wire(url))
+        day_keys = DayKeys(keys_wire.execute_command, key=partitions[0].day_keys, keyring=personal)
+        await day_keys.begin()
         high_water = HighWater(Wire(url), partitions, current)
         commit = GroupCommit(Wire(url))
-        ingest = Ingest(route=route, partitions=partitions, signatures=signatures, commit=commit, high_water=high_water)
+        ingest = Ingest(
+            route=route,
+            partitions=partitions,
+            signatures=signatures,
+            commit=commit,
+            high_water=high_water,
+            day_keys=day_keys,
+        )
 
         async def readiness() -> dict[str, Any]:
             try:
@@ -174,10 +198,12 @@ async def serve(stop: asyncio.Event) -> int:
         app.router.add_post("/v1/sms", ingest.post_sms)
         app.on_response_prepare.append(identify)
         async with doors.opened(app, current, current.ingest_port, "ingest") as port:
-            watching = asyncio.create_task(high_water.watch())
+            beside = [asyncio.create_task(high_water.watch()), asyncio.create_task(day_keys.follow())]
             print(f"ingest  http://{current.host}:{port}", flush=True)
             await stop.wait()
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
         await commit.close()
+        await keys_wire.close()
     return 0

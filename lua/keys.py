@@ -48,7 +48,7 @@ KEY_TABLE: Final = (
     ),
     KeySpec("audit:{p}", "stream", "process", "verify, archive", "trimmed by age, once archived", "decisions"),
     KeySpec("held:{p}", "zset", "process, api", "process, api", "entries go when released", "approvals held back"),
-    KeySpec("dead:{p}", "stream", "process, dispatch", "dead", "trimmed by age, ICAZE_DEAD_DAYS", "dead letters"),
+    KeySpec("dead:{p}", "stream", "process, dispatch", "dead", "trimmed by age, by policy", "dead letters"),
     KeySpec("day:{p}:<YYYYMMDD>", "hash", "process", "process, api", "days after its day, by policy", "owners a day"),
     KeySpec("blocked:{p}", "hash", "api", "process, api", "none: a field a document", "documents on status lists"),
     KeySpec("phone:{p}:<phone>:<YYYYMMDD>", "set", "process", "process", "2 days", "phones that come often"),
@@ -73,6 +73,14 @@ KEY_TABLE: Final = (
     KeySpec("imports:{p}", "stream", "api", "process", "entries go when done", "imports under way"),
     KeySpec("import:{p}:<id>", "hash", "api, process", "api, process", "7 days", "imports"),
     KeySpec("policies:{p}", "list", "api", "api, process, verify", "none: an item each", "versions of the rules"),
+    KeySpec(
+        "day_keys:{p}",
+        "hash",
+        "ingest, process, dispatch",
+        "ingest, process, dispatch, dead",
+        "none: a field a day, by policy",
+        "nothing",
+    ),
     KeySpec("epochs", "list", "api", "api, dispatch", "none: an item each", "mass acts"),
     KeySpec("epochs_fed", "string", "dispatch", "dispatch", "none: one key", "nothing"),
     KeySpec("groups:{p}", "hash", "dispatch, other readers", "dispatch", "none: a field a group", "groups"),
@@ -138,6 +146,8 @@ class PartitionKeys(msgspec.Struct, frozen=True):
     imports: str
     policies: str
     """Of the first partition alone: the versions of the rules."""
+    day_keys: str
+    """Of the first partition alone: the sealed keys of the days whose texts can still be read."""
     archive: str
 
     def day(self, name: str) -> str:
@@ -201,6 +211,7 @@ def partition_keys(tag: str) -> PartitionKeys:
         acts=f"acts:{p}",
         imports=f"imports:{p}",
         policies=f"policies:{p}",
+        day_keys=f"day_keys:{p}",
         archive=f"archive:{p}",
     )
 

@@ -1,11 +1,11 @@
 """What travels: the messages on the streams, each in the field `m` of an entry, as JSON that a person can read.
 
-`InboundSms` on `inbound:{p}`, `Reply` on `replies:{p}`, `AuditBatch` on `audit:{p}`, `DeadLetter` on `dead:{p}`,
-`Application` on `applications:{p}`, `OutboxEvent` on `outbox:{p}`, `AuditAct` on `acts:{p}`. `HeldApproval` is in
-`held:{p}`.
+`SealedSms` or `InboundSms` on `inbound:{p}`, `Reply` on `replies:{p}`, `AuditBatch` on `audit:{p}`, `DeadLetter` on
+`dead:{p}`, `Application` on `applications:{p}`, `OutboxEvent` on `outbox:{p}`, `AuditAct` on `acts:{p}`. `HeldApproval`
+is in `held:{p}`.
 """
 
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -20,7 +20,7 @@ Verdict = Literal["approved", "refused", "cancelled", "extended"]
 
 
 class InboundSms(msgspec.Struct, frozen=True, gc=False):
-    """One SMS as ingest stored it. Times are wall clock, milliseconds since 1970, UTC."""
+    """One SMS to be read, as a program may append it by itself. Times are milliseconds since 1970, UTC."""
 
     id: str
     """The aggregator's id, or ours where it gave none."""
@@ -40,6 +40,26 @@ class InboundSms(msgspec.Struct, frozen=True, gc=False):
     """W3C traceparent of the request that brought it, where that had one."""
     channel: Channel | msgspec.UnsetType = msgspec.UNSET
     """Unset: `sms`."""
+
+
+class SealedSms(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """One SMS as ingest stored it: its text and sender sealed under the key of the Baku day of its arrival.
+
+    Every other field is as in `InboundSms`.
+    """
+
+    id: str
+    source: str
+    to: str
+    arrived_ms: int
+    received_ms: int | None = None
+    by_text: bool = False
+    trace: str | msgspec.UnsetType = msgspec.UNSET
+    channel: Channel | msgspec.UnsetType = msgspec.UNSET
+    day: str
+    """`YYYYMMDD`, whose key in `day_keys:{p}` opens it."""
+    sealed: str
+    """Base64 of nonce and ciphertext (AES-256-GCM) of the JSON `[from, text]`, bound to source and id."""
 
 
 class ReplyHead(msgspec.Struct, frozen=True, gc=False):
@@ -160,7 +180,7 @@ DeadKind = Literal["inbound", "reply", "feed", "import", "application", "held"]
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
-    """What could not be processed, with its reason, as it stood."""
+    """What could not be processed, with its reason, as it stood; what may hold a text or a phone only sealed."""
 
     kind: DeadKind
     entry_id: str
@@ -168,6 +188,10 @@ class DeadLetter(msgspec.Struct, frozen=True):
     dead_ms: int
     raw: str
     """The entry's payload; bytes that are not UTF-8 as `\\xNN`."""
+    day: str | msgspec.UnsetType = msgspec.UNSET
+    """`YYYYMMDD`, whose key in `day_keys:{p}` opens `raw`, base64 of nonce and ciphertext; left out: not sealed."""
+    reply_id: str | msgspec.UnsetType = msgspec.UNSET
+    """Of a reply that could be read."""
 
 
 class Application(msgspec.Struct, frozen=True):
@@ -207,6 +231,9 @@ class OutboxEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 APPLICATION_DECODER = msgspec.json.Decoder(Application)
 OUTBOX_DECODER = msgspec.json.Decoder(OutboxEvent)
 INBOUND_DECODER = msgspec.json.Decoder(InboundSms)
+SEALED_DECODER = msgspec.json.Decoder(SealedSms)
+SEALED_MARK: Final = b'"sealed":'
+"""Stands in every entry that ingest stored, and in no other: inside a text of JSON its quotes are escaped."""
 REPLY_DECODER = msgspec.json.Decoder(Reply)
 AUDIT_DECODER = msgspec.json.Decoder(AuditBatch)
 SETTLED_DECODER = msgspec.json.Decoder(AuditSettled)

@@ -32,6 +32,7 @@ class Policy:
         self.documents = file.documents
         self.lists = file.lists
         self.zones = file.zones
+        self.retention = file.retention
         self.version = version
         self.regimes = tuple(sorted(file.regimes, key=lambda r: instant_ms(r.start)))
         self._starts = [instant_ms(r.start) for r in self.regimes]

@@ -50,7 +50,7 @@ def _differ(old: _Said | None, new: _Said | None) -> bool:
 
 
 def _policy(policy: Policy) -> Iterator[tuple[str, _Said]]:
-    for where in ("documents", "lists", "zones", "regimes"):
+    for where in ("documents", "lists", "zones", "retention", "regimes"):
         yield from _told(where, getattr(policy, where))
 
 

@@ -132,6 +132,17 @@ class Regime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.curfew is not None and not self.curfew.holds(at_ms)
 
 
+class Retention(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How long what is done with stays in the store. It has no date: the latest version's counts, for the past too."""
+
+    texts_days: Annotated[int, msgspec.Meta(ge=3, le=365)] = 3
+    """That a day's key outlives its day, and with it texts and phones of that day; an SMS may wait for three."""
+    audit_days: Annotated[int, msgspec.Meta(ge=1, le=3650)] = 7
+    """That the trails stay, once archived."""
+    dead_days: Annotated[int, msgspec.Meta(ge=1, le=3650)] = 30
+    """That dead letters stay."""
+
+
 class PolicyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The file as written."""
 
@@ -141,6 +152,7 @@ class PolicyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Status lists and the number of each in the store: a number once used keeps its meaning for ever."""
     zones: dict[Name, dict[Lang, Annotated[str, msgspec.Meta(min_length=1, max_length=40)]]] = {}
     """Cities and districts by the name that regimes use, as people know them."""
+    retention: Retention = Retention()
 
 
 def instant_ms(at: datetime) -> int:

@@ -15,16 +15,19 @@ from processor.archive.archiver import Archiver, trim
 from processor.batch import Preparer
 from processor.busy_phones import BusyPhones
 from processor.employee_work import working
+from processor.erasure import Eraser
 from processor.held_replies import HeldReplies
 from processor.lane import DecideLane
 from processor.registry import registry_of
 from runtime import doors, embedded, keyring, layout, lifecycle, settings
 from runtime.connection import Client, Wire, connect
+from runtime.day_keys import DayKeys
 from runtime.fitness import load_functions, settled
 from runtime.keyring import SenderSeal
 from runtime.leases import Lease, Leases
 from runtime.policies import Policies, file_of
 from runtime.settings import Settings
+from runtime.shared import SharedWire
 from runtime.telemetry import Log, start_logging
 
 HOUSEKEEPING_S: Final = 60.0
@@ -58,6 +61,9 @@ async def serve(stop: asyncio.Event) -> int:
         asking = Wire(url)
         policies = Policies(asking.execute_command, key=partitions[0].policies, file=file)
         await policies.begin()
+        keys_wire = SharedWire(Wire(url))
+        day_keys = DayKeys(keys_wire.execute_command, key=partitions[0].day_keys, keyring=personal)
+        await day_keys.begin()
         policy = policies.latest()  # for its documents, which no version changes
         registry = registry_of(current, accepts=policy.documents.accepts)
         turns = asyncio.Semaphore(BATCHES_AT_ONCE)
@@ -72,6 +78,7 @@ async def serve(stop: asyncio.Event) -> int:
                 script=current.script,
                 seal=seal,
                 phones=phones,
+                day_keys=day_keys,
             )
             return DecideLane(
                 lease,
@@ -85,7 +92,7 @@ async def serve(stop: asyncio.Event) -> int:
             )
 
         leases = Leases(Wire(url), role="decide", partitions=partitions, lease_ms=current.lease_ms, new_lane=new_lane)
-        worker = _Worker(client, partitions, leases, current)
+        worker = _Worker(client, partitions, leases, current, policies)
         app = doors.new_app(readiness=worker.readiness)
         work = working(
             url,
@@ -112,6 +119,7 @@ async def serve(stop: asyncio.Event) -> int:
                 asyncio.create_task(archiver.run()),
                 asyncio.create_task(held_replies.run()),
                 asyncio.create_task(policies.follow()),
+                asyncio.create_task(day_keys.follow()),
                 asyncio.create_task(phones.run()),
             ]
             await leases.run(stop, until_done=worker.drained)
@@ -119,6 +127,7 @@ async def serve(stop: asyncio.Event) -> int:
                 task.cancel()
             await asyncio.wait(beside, timeout=1)  # no longer: redis-py can swallow a cancellation on Python 3.11
             await asking.close()
+            await keys_wire.close()
     return 0
 
 
@@ -149,10 +158,19 @@ async def _has_group(store: Store, stream: str) -> bool:
 class _Worker:
     """What a worker does beside its lanes."""
 
-    def __init__(self, client: Client, partitions: list[PartitionKeys], leases: Leases, current: Settings) -> None:
+    def __init__(
+        self,
+        client: Client,
+        partitions: list[PartitionKeys],
+        leases: Leases,
+        current: Settings,
+        policies: Policies,
+    ) -> None:
         self._client = client
         self._partitions = partitions
         self._leases = leases
+        self._policies = policies
+        self._eraser = Eraser(client, partitions[0].day_keys)
         self._settings = current
         self._log = Log("process")
 
@@ -188,14 +206,17 @@ class _Worker:
         return sum(lengths)
 
     async def keep_house(self) -> None:
-        """Trim by age what has no reader to wait for: the trails, as far as they are archived, and the dead letters."""
+        """Let go of what the policy no longer keeps: keys of days, trails as far as archived, dead letters."""
         while True:
             now_ms = time.time_ns() // 1_000_000
+            retention = self._policies.latest().retention
             try:
+                if 0 in self._leases.held:
+                    await self._eraser.round(now_ms=now_ms, texts_days=retention.texts_days)
                 for index in self._leases.held:
                     keys = self._partitions[index]
-                    await trim(self._client, keys, before_ms=now_ms - self._settings.audit_days * DAY_MS)
-                    oldest_ms = now_ms - self._settings.dead_days * DAY_MS
+                    await trim(self._client, keys, before_ms=now_ms - retention.audit_days * DAY_MS)
+                    oldest_ms = now_ms - retention.dead_days * DAY_MS
                     await self._client.execute_command("XTRIM", keys.dead, "MINID", "=", oldest_ms)
             except (RedisError, OSError, ValueError) as error:
                 self._log.warning("housekeeping put off", error=type(error).__name__)

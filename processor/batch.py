@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from lua.calls import ASK, Arg, Batch, rule_row
 from lua.keys import PartitionKeys
@@ -15,7 +16,16 @@ from lua.records import SENDER_BYTES, static_struct, timing
 from permits import codes
 from permits.calendar import day_name, day_start_ms, hour_end, hour_name, local_day, rfc3339
 from permits.documents import shape, tail
-from permits.messages import ENCODER, AuditBatch, AuditRow, DeadLetter, HeldApproval, Lang, ReplyHead
+from permits.messages import (
+    ENCODER,
+    SEALED_DECODER,
+    AuditBatch,
+    AuditRow,
+    DeadLetter,
+    HeldApproval,
+    Lang,
+    ReplyHead,
+)
 from permits.outcomes import DEAD, MOVED, REFUSALS, Reason
 from permits.partition import Route
 from permits.policy import Policy
@@ -24,7 +34,9 @@ from permits.replies import Script, Texts
 from processor.approvals import REPLY_WORTH_MS, Frames, Wordings, approval, ends_s, joined
 from processor.busy_phones import BusyPhones
 from processor.reading import LATEST_RECEIPT_MS, Asked, UnreadableError, read_entry
+from runtime.day_keys import DayKeys, UnreadDayKeyError
 from runtime.keyring import SenderSeal
+from runtime.sealing import sealed_letter
 
 Entry = tuple[bytes, bytes | None]
 """Entry id and its field `m`."""
@@ -62,6 +74,7 @@ class Preparer:
         script: Script,
         seal: SenderSeal,
         phones: BusyPhones,
+        day_keys: DayKeys,
     ) -> None:
         self.index = index
         self.keys = keys
@@ -71,9 +84,22 @@ class Preparer:
         self._wordings = Wordings(script)
         self.seal = seal
         self.phones = phones
+        self.day_keys = day_keys
 
-    def prepare(self, entries: Sequence[Entry], *, epoch: str, now_ms: int, unfit: str | None = None) -> Prepared:
-        """The call that decides `entries`, from the first on; with `unfit` it makes dead letters of them."""
+    def prepare(
+        self,
+        entries: Sequence[Entry],
+        *,
+        epoch: str,
+        now_ms: int,
+        unfit: str | None = None,
+        keys_are_read: bool = False,
+    ) -> Prepared:
+        """The call that decides `entries`, from the first on; with `unfit` it makes dead letters of them.
+
+        UnreadDayKeyError where a day's key is not known. With `keys_are_read` the keys were read after the entries
+        were: an entry whose key is not among them is a dead letter.
+        """
         policy = self._policy()
         draft = _Draft(self, now_ms, policy, self._wordings.of(policy))
         taken = 0
@@ -84,9 +110,14 @@ class Preparer:
             try:
                 if unfit is not None:
                     raise UnreadableError(unfit)
-                asked = read_entry(payload, self.route, now_ms)
+                asked = read_entry(payload, self.route, now_ms, self.day_keys)
             except UnreadableError as error:
                 draft.bury(entry_id, payload, str(error))
+                continue
+            except UnreadDayKeyError:
+                if not keys_are_read:
+                    raise
+                draft.bury(entry_id, payload, "text and sender are gone: the key of their day was erased")
                 continue
             if asked.partition == self.index:
                 draft.judge(entry_id, asked)
@@ -105,6 +136,7 @@ class _Draft:
         self._policy = policy
         self._seal = preparer.seal
         self._phones = preparer.phones
+        self._day_keys = preparer.day_keys
         self._regime_texts = texts
         self._now_ms = now_ms
         self._now_s = now_ms // 1000
@@ -131,14 +163,14 @@ class _Draft:
         return len(self._rules) >= MOST_NUMBERED or len(self._frames) + len(RULED) > MOST_NUMBERED
 
     def bury(self, entry_id: bytes, payload: bytes | None, reason: str) -> None:
-        """An entry that is no SMS: a dead letter in the same call."""
-        letter = DeadLetter(
-            kind="inbound",
-            entry_id=entry_id.decode(),
-            reason=reason,
-            dead_ms=self._now_ms,
-            raw=(payload or b"").decode("utf-8", "backslashreplace"),
-        )
+        """An entry that is no SMS: a dead letter in the same call, sealed unless it is what ingest has sealed."""
+        letter = DeadLetter("inbound", entry_id.decode(), reason, self._now_ms, "")
+        try:
+            # Encoded anew, so that nothing of it but what we know stands in clear.
+            letter = replace(letter, raw=ENCODER.encode(SEALED_DECODER.decode(payload or b"")).decode())
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            letter = replace(letter, raw=(payload or b"").decode("utf-8", "backslashreplace"))
+            letter = sealed_letter(self._day_keys.at(self._now_ms), letter)
         self._unowned(entry_id, DEAD, "", "", self._now_ms)
         self._texts.append(ENCODER.encode(letter))
 

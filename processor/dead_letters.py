@@ -1,4 +1,4 @@
-"""`icaze dead`: what could not be processed, with its reason. Reads `dead:{p}`."""
+"""`icaze dead`: what could not be processed, with its reason. Reads `dead:{p}` and, to show one, the day keys."""
 
 import argparse
 import sys
@@ -12,10 +12,14 @@ from redis.exceptions import RedisError
 from lua import keys as key_names
 from permits.calendar import rfc3339
 from permits.messages import DEAD_DECODER, DeadKind, DeadLetter
-from runtime import embedded, lifecycle, settings
-from runtime.connection import Client, connect, shown
+from runtime import embedded, keyring, lifecycle, settings
+from runtime.connection import Client, Wire, connect, shown
+from runtime.day_keys import DayKeys, UnreadDayKeyError
 from runtime.errors import StartupError
+from runtime.keyring import UnsealedError
 from runtime.layout import Layout
+from runtime.sealing import is_sealed, opened_letter
+from runtime.settings import Settings
 
 PAGE: Final = 200
 
@@ -26,7 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     listed = actions.add_parser("list", help="a line each, oldest first in its partition")
     listed.add_argument("--kind", choices=get_args(DeadKind), help="only these")
     listed.add_argument("--json", action="store_true", help="print JSON, an object a line, without the raw content")
-    shown = actions.add_parser("show", help="one whole, its raw content included")
+    shown = actions.add_parser("show", help="one whole, its raw content included as long as it can be read")
     shown.add_argument("name", metavar="NAME", help="as `list` prints it: TAG/ID")
     shown.add_argument("--json", action="store_true", help="print JSON")
 
@@ -46,7 +50,8 @@ async def _run(arguments: argparse.Namespace) -> int:
                 raise StartupError(f"store {shown(url)}: no icaze data in it")
             tags = msgspec.json.decode(raw, type=Layout).tags
             if arguments.action == "show":
-                return await _show(client, arguments.name, as_json=arguments.json)
+                letter = await _found(client, arguments.name)
+                return await _show(letter, arguments, current, key_names.partition_keys(tags[0]).day_keys)
             count = 0
             async for name, letter in _letters(client, tags):
                 if arguments.kind in (None, letter.kind):
@@ -95,18 +100,41 @@ def _print_line(name: str, letter: DeadLetter, *, as_json: bool) -> None:
         print(f"{name}  {rfc3339(letter.dead_ms)}  {letter.kind:<11}  {letter.reason}")
 
 
-async def _show(client: Client, name: str, *, as_json: bool) -> int:
+async def _found(client: Client, name: str) -> DeadLetter | None:
     tag, _, entry_id = name.partition("/")
     found: list[tuple[bytes, Any]] = []
     if entry_id:
         found = await client.execute_command("XRANGE", key_names.partition_keys(tag).dead, entry_id, entry_id)
-    if not found:
-        print(f"icaze dead: no letter {name!r}; `icaze dead list` names them", file=sys.stderr)
+    return _letter(*found[0]) if found else None
+
+
+async def _show(letter: DeadLetter | None, arguments: argparse.Namespace, current: Settings, key: str) -> int:
+    """One letter; what is sealed of it opened, or the reason why it cannot be."""
+    if letter is None:
+        print(f"icaze dead: no letter {arguments.name!r}; `icaze dead list` names them", file=sys.stderr)
         return 1
-    letter = _letter(*found[0])
-    if as_json:
+    if is_sealed(letter):
+        letter = await _opened(letter, current, key)
+    if arguments.json:
         print(msgspec.json.encode(letter).decode())
     else:
-        _print_line(name, letter, as_json=False)
+        _print_line(arguments.name, letter, as_json=False)
         print(letter.raw)
     return 0
+
+
+async def _opened(letter: DeadLetter, current: Settings, key: str) -> DeadLetter:
+    """The letter to be read; as it stands, with a word to whoever asked, where it cannot be opened."""
+    wire = Wire(current.redis_url or embedded.url(current.data))
+    keys = DayKeys(wire.execute_command, key=key, keyring=keyring.load(current))
+    try:
+        await keys.read()
+    finally:
+        await wire.close()
+    try:
+        return opened_letter(keys, letter)
+    except UnreadDayKeyError:
+        print("icaze dead: its text and sender are gone: the key of their day was erased", file=sys.stderr)
+    except UnsealedError as error:
+        print(f"icaze dead: {error}", file=sys.stderr)
+    return letter

@@ -76,8 +76,22 @@ class _Page:
 
     def _burial(self, member: bytes, reason: str) -> Command:
         raw = member[:-SEAL_BYTES].decode("utf-8", "backslashreplace")
-        letter = DeadLetter(kind="held", entry_id=str(self.now_ms), reason=reason, dead_ms=self.now_ms, raw=raw)
+        letter = DeadLetter(
+            kind="held",
+            entry_id=str(self.now_ms),
+            reason=reason,
+            dead_ms=self.now_ms,
+            raw=raw,
+            reply_id=self._reply_id(member),
+        )
         return held.bury_command(self.lease.keys, member=member, letter=ENCODER.encode(letter))
+
+    def _reply_id(self, member: bytes) -> str | msgspec.UnsetType:
+        """Of the reply that would have been, where the member can be read at all."""
+        try:
+            return f"{self.lease.keys.tag}-{_read(member).entry_id}"
+        except _UntellableError:
+            return msgspec.UNSET
 
 
 class HeldReplies:

@@ -20,10 +20,11 @@ from lua.keys import INBOUND_GROUP, LANE, PartitionKeys
 from lua.records import ENTRY_BYTES
 from permits.decision import RECORD_ENTRIES
 from permits.outcomes import NAME_OF
-from processor.batch import Entry, Preparer
+from processor.batch import Entry, Prepared, Preparer
 from runtime.connection import CONDITIONS, STORE_ERRORS, Wire
+from runtime.day_keys import UnreadDayKeyError
 from runtime.leases import Lease
-from runtime.telemetry import BATCH_SECONDS, DECIDED, DECIDED_AGE, IDS_REUSED, LANE_RESTARTS, UNANSWERED, Log
+from runtime.telemetry import BATCH_SECONDS, DECIDED, DECIDED_AGE, IDS_REUSED, LANE_RESTARTS, UNANSWERED, Log, masked
 
 BLOCK_MS: Final = 1000
 ANSWER_S: Final = 5.0
@@ -108,8 +109,7 @@ class DecideLane:
     async def _decide(self, entries: list[Entry]) -> list[Entry]:
         """One batch decided; the next batch."""
         began = time.perf_counter()
-        unfit = self._unfit[1] if self._unfit is not None and self._unfit[0] == entries[0][0] else None
-        prepared = self._preparer.prepare(entries, epoch=self._lease.epoch, now_ms=self._wall_ms(), unfit=unfit)
+        prepared = await self._prepared(entries)
         if prepared.moves:
             await self._append(prepared.moves)
         call = decide_command(
@@ -134,6 +134,16 @@ class DecideLane:
         self._decided_mono_s = time.monotonic()
         self._limit, self._unfit, self._pause_s = self._most, None, PAUSE_S[0]
         return self._entries(following)
+
+    async def _prepared(self, entries: list[Entry]) -> Prepared:
+        """The call; where a day's key is missing, once it is read or known to be gone."""
+        unfit = self._unfit[1] if self._unfit is not None and self._unfit[0] == entries[0][0] else None
+        epoch, now_ms = self._lease.epoch, self._wall_ms()
+        try:
+            return self._preparer.prepare(entries, epoch=epoch, now_ms=now_ms, unfit=unfit)
+        except UnreadDayKeyError:
+            await self._preparer.day_keys.refresh()
+            return self._preparer.prepare(entries, epoch=epoch, now_ms=now_ms, unfit=unfit, keys_are_read=True)
 
     def _next(self, *, block: bool) -> Command:
         """The read of the next batch."""
@@ -187,7 +197,7 @@ class DecideLane:
         elif size == 1 and self._unfit is None:
             self._log.error("entry not decided, making a dead letter of it", cause=error)
             self._from_head, self._limit = True, 1
-            self._unfit = (entries[0][0], f"its decision failed: {type(error).__name__}: {text[:200]}")
+            self._unfit = (entries[0][0], f"its decision failed: {type(error).__name__}: {masked(text[:200])}")
             return []
         else:
             self._log.error("nothing can be decided", cause=error, partition=self._lease.index)

@@ -1,6 +1,6 @@
 """From one inbound entry to what the rules need to know of it: the second step of a lane.
 
-Reads the entry's JSON and its text; writes nothing.
+Reads the entry's JSON, opens what is sealed of it, and reads its text; writes nothing.
 """
 
 from typing import Final
@@ -8,9 +8,12 @@ from typing import Final
 import msgspec
 
 from permits.calendar import DAY_MS, local_day
-from permits.messages import INBOUND_DECODER, InboundSms
+from permits.messages import INBOUND_DECODER, SEALED_DECODER, SEALED_MARK, InboundSms
 from permits.partition import Route
 from permits.sms import Reading, read
+from runtime.day_keys import DayKeys
+from runtime.keyring import UnsealedError
+from runtime.sealing import opened_sms
 
 EARLIEST_RECEIPT_MS: Final = 2 * DAY_MS
 """A gateway's time of receipt counts where it lies at most 48 hours before arrival ..."""
@@ -43,14 +46,16 @@ class Asked(msgspec.Struct, frozen=True, gc=False):
     arrival_day: int
 
 
-def read_entry(payload: bytes | None, route: Route, now_ms: int) -> Asked:
-    """Decode and read one entry's `m`; UnreadableError where it is no SMS."""
+def read_entry(payload: bytes | None, route: Route, now_ms: int, keys: DayKeys) -> Asked:
+    """Decode and read one entry's `m`; UnreadableError where it is no SMS, UnreadDayKeyError as `DayKeys.of`."""
     if payload is None:
         raise UnreadableError("no field m")
     try:
-        sms = INBOUND_DECODER.decode(payload)
+        sms = _decoded(payload, keys)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UnreadableError(f"not an inbound SMS: {error}") from None
+    except UnsealedError as error:
+        raise UnreadableError(str(error)) from None
     reading = read(sms.text)
     by_sender = route.of_sender(sms.sender)
     partition, owner = by_sender if reading.document is None else route.of_document(reading.document)
@@ -72,3 +77,10 @@ def read_entry(payload: bytes | None, route: Route, now_ms: int) -> Asked:
         asked_day=arrival_day if received_ms == arrived_ms else local_day(received_ms),
         arrival_day=arrival_day,
     )
+
+
+def _decoded(payload: bytes, keys: DayKeys) -> InboundSms:
+    """The SMS of an entry, sealed by ingest or in clear from a program that appends by itself."""
+    if SEALED_MARK not in payload:
+        return INBOUND_DECODER.decode(payload)
+    return opened_sms(keys, SEALED_DECODER.decode(payload))

@@ -64,11 +64,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     operator_rate: Annotated[float, Meta(gt=0, description="replies a second the operator takes at most")] = 100_000.0
     operator_window: Annotated[int, Meta(ge=1, le=256, description="requests in flight to the operator")] = 8
     operator_timeout_s: Annotated[float, Meta(gt=0, description="patience with one request to the operator")] = 10.0
-    audit_days: Annotated[int, Meta(ge=1, description="days that the audit trail stays in the store")] = 7
     archive_dir: Annotated[
         str, Meta(description="where a worker keeps its segments of the trails; empty: archive in the data folder")
     ] = ""
-    dead_days: Annotated[int, Meta(ge=1, description="days that dead letters stay")] = 30
     drain_s: Annotated[float, Meta(ge=0, description="patience of a stop with work under way")] = 10.0
     dev_issuer: Annotated[
         bool, Meta(description="accept tokens of `icaze token`, signed with the data folder's own key")

@@ -76,7 +76,6 @@ async def _connected(settings: Settings, policy: Policy, journal: Path | None, s
             policy=policy,
             journal=journal,
             sink=sink,
-            audit_days=settings.audit_days,
             now_ms=time.time_ns() // 1_000_000,
         )
     finally:
@@ -89,24 +88,25 @@ async def verify(
     policy: Policy,
     journal: Path | None,
     sink: Path | None,
-    audit_days: int,
     now_ms: int,
 ) -> Report:
     """Hold the promises against a store at rest; `policy` is the file's, which held before any version was stored."""
     started_s = time.monotonic()
     layout = await store_at_rest.read_layout(store)
+    policies = {**await load_all(store, partition_keys(layout.tags[0]).policies), policy.version: policy}
+    # A version that keeps the trail longer than the one before it does not bring back what was trimmed.
+    trimmed_to_ms = now_ms - min(held.retention.audit_days for held in policies.values()) * DAY_MS
     partitions: list[tuple[trail.Partition, PartitionKeys]] = []
     entries, known_from_ms = 0, 0
     for number, tag in enumerate(layout.tags):
         names = partition_keys(tag)
         length, trimmed = await store_at_rest.entries_of(store, names.audit)
-        partition = trail.Partition(number, tag, now_ms - audit_days * DAY_MS if trimmed else 0)
+        partition = trail.Partition(number, tag, trimmed_to_ms if trimmed else 0)
         partitions.append((partition, names))
         entries += length
         known_from_ms = max(known_from_ms, partition.known_from_ms)
     acknowledged = None if journal is None else Journal(lambda: read_journal(journal), known_from_ms)
     sink_log = None if sink is None else SinkLog(read_sink_log(sink), layout.tags)
-    policies = {**await load_all(store, partition_keys(layout.tags[0]).policies), policy.version: policy}
     checks = Checks(policies=policies, journal=acknowledged, sink_log=sink_log, now_ms=now_ms)
     record_days = await store_at_rest.days_of(store, "day")
     count_days = await store_at_rest.days_of(store, "counts")
@@ -120,7 +120,7 @@ async def verify(
                     else:
                         checks.settle(entry)
                 advance(len(page))
-            acts_from_ms = await _show_acts(store, names, checks, now_ms - audit_days * DAY_MS)
+            acts_from_ms = await _show_acts(store, names, checks, trimmed_to_ms)
             days = record_days.get(names.tag, set()), count_days.get(names.tag, set())
             await _close(store, names, checks, *days, acts_from_ms)
     findings = checks.findings()

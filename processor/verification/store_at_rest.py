@@ -99,12 +99,10 @@ async def dead_replies(store: Store, names: PartitionKeys) -> set[str]:
     async for payload in _payloads(store, names.dead):
         try:
             letter = DEAD_DECODER.decode(payload)
-            if letter.kind == "reply":
-                found.add(_NAMED.decode(letter.raw).id)
-            elif letter.kind == "held":
-                found.add(f"{names.tag}-{HELD_DECODER.decode(letter.raw).entry_id}")
         except msgspec.DecodeError:
             continue
+        if letter.reply_id is not msgspec.UNSET:
+            found.add(letter.reply_id)
     return found
 
 

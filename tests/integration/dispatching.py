@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
@@ -19,12 +20,16 @@ from dispatch.operators.port import Operator, Outcome, Parcel
 from lua import calls
 from lua.keys import DISPATCH_GROUP, PartitionKeys, partition_keys, tags
 from lua.store import Store
+from permits.messages import DEAD_DECODER
 from runtime.connection import Client, connect
+from runtime.sealing import opened_letter
 from runtime.settings import Settings
+from tests.day_keys import every_day
 from tests.eventually import eventually
 
 PARTITIONS: Final = [partition_keys(tag) for tag in tags(4)]
 PHONE: Final = "+994501234567"
+DAY_KEYS: Final = every_day()
 SETTINGS: Final = Settings(operator_timeout_s=5.0, drain_s=10.0)
 Post = dict[str, Any]
 
@@ -92,11 +97,11 @@ async def until_empty(store: Store, partitions: Sequence[PartitionKeys] = PARTIT
 
 
 async def dead(store: Store, partitions: Sequence[PartitionKeys] = PARTITIONS) -> list[Post]:
-    """The dead letters."""
+    """The dead letters, opened."""
     found: list[Post] = []
     for keys in partitions:
         entries: list[tuple[bytes, dict[bytes, bytes]]] = await store.execute_command("XRANGE", keys.dead, "-", "+")
-        found += [json.loads(fields[b"m"]) for _, fields in entries]
+        found += [msgspec.to_builtins(opened_letter(DAY_KEYS, DEAD_DECODER.decode(e[b"m"]))) for _, e in entries]
     return found
 
 
@@ -129,7 +134,7 @@ async def dispatching(
     patch.setattr("dispatch.reply_lane.BLOCK_S", 0.1)
     try:
         await register(client, partitions)
-        running = Running(Dispatcher(client, url, operator=operator, partitions=partitions, settings=settings))
+        running = Running(_dispatcher(client, url, operator, partitions, settings))
         try:
             yield running
         finally:
@@ -138,6 +143,12 @@ async def dispatching(
         patch.undo()
         await client.aclose()
         await operator.close()
+
+
+def _dispatcher(
+    client: Client, url: str, operator: Operator, partitions: Sequence[PartitionKeys], settings: Settings
+) -> Dispatcher:
+    return Dispatcher(client, url, operator=operator, partitions=partitions, settings=settings, day_keys=DAY_KEYS)
 
 
 class Sink:

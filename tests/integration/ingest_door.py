@@ -1,6 +1,7 @@
 """An ingest door for tests: the role as it serves, on a free port, and what it stored."""
 
 import asyncio
+import base64
 import io
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -14,11 +15,14 @@ from aiohttp.test_utils import unused_port
 
 from ingest import app
 from lua.keys import partition_keys, tags
-from permits.messages import INBOUND_DECODER, InboundSms
+from permits.messages import SEALED_DECODER, InboundSms
 from permits.partition import Route
 from runtime import settings
 from runtime.connection import Client
+from runtime.day_keys import DayKeys
+from runtime.sealing import opened_sms
 from runtime.settings import Settings
+from tests.day_keys import KEYRING
 from tests.eventually import eventually
 
 KEY: Final = b"k" * 32
@@ -29,9 +33,12 @@ SMS: Final[dict[str, Any]] = {"id": "agg-42", "from": "+994501234567", "to": "81
 
 
 def settings_of(folder: Path, url: str, **other: Any) -> Settings:
-    """Settings of one ingest; its routing key lies in the folder."""
+    """Settings of one ingest; its keys lie in the folder."""
     key = folder / "routing.key"
     key.write_bytes(KEY)
+    if not (ring := folder / "keys" / "personal.toml").exists():
+        ring.parent.mkdir(exist_ok=True)
+        ring.write_text(f'current = "k1"\n[keys]\nk1 = "{base64.b64encode(KEYRING.raw["k1"]).decode()}"\n')
     given: dict[str, Any] = {"durability": "memory", "partitions": PARTITIONS, "drain_s": 1.0}
     return Settings(redis_url=url, routing_key_file=str(key), data_dir=str(folder), **(given | other))
 
@@ -77,9 +84,22 @@ async def post(http: ClientSession, body: Any, **headers: str) -> tuple[int, Any
 
 async def stored(redis: Client) -> list[tuple[int, InboundSms]]:
     """(partition, SMS) of every inbound entry, partition by partition."""
+    keys_of_days = await day_keys(redis)
     found: list[tuple[int, InboundSms]] = []
     for index, keys in enumerate(KEYS):
         for _, fields in await redis.execute_command("XRANGE", keys.inbound, "-", "+"):
             assert list(fields) == [b"m"]
-            found.append((index, INBOUND_DECODER.decode(fields[b"m"])))
+            found.append((index, opened_sms(keys_of_days, SEALED_DECODER.decode(fields[b"m"]))))
     return found
+
+
+async def day_keys(redis: Client) -> DayKeys:
+    """The day keys that stand in the store."""
+
+    async def ask(*command: Any) -> Any:
+        found = await redis.execute_command(*command)
+        return [part for pair in found.items() for part in pair] if isinstance(found, dict) else found  # pyright: ignore
+
+    keys = DayKeys(ask, key=KEYS[0].day_keys, keyring=KEYRING)
+    await keys.read()
+    return keys

@@ -17,9 +17,12 @@ from processor.app import make_groups
 from processor.batch import Preparer
 from processor.lane import DecideLane
 from runtime.connection import Client, Wire
-from runtime.keyring import Keyring, SenderSeal
+from runtime.day_keys import DayKeys
+from runtime.keyring import SenderSeal
 from runtime.leases import Lease
+from runtime.sealing import opened_letter
 from runtime.telemetry import REGISTRY
+from tests.day_keys import KEYRING, every_day
 from tests.eventually import eventually
 from tests.integration.ingest_door import KEYS, ROUTE
 from tests.uncounted import phones
@@ -28,7 +31,8 @@ Rules = Callable[[], Policy]
 ONE_PHONE: Final = policies.DEFAULT_FILE.read_bytes().replace(b"documents_per_sender = 10", b"")
 """The default rules, but for one thing: all that these tests send comes from one phone."""
 POLICY: Final = policies.parse(ONE_PHONE, policies.DEFAULT_FILE)
-SEAL: Final = SenderSeal(Keyring({"k1": b"k" * 32}, "k1"))
+SEAL: Final = SenderSeal(KEYRING)
+DAY_KEYS: Final = every_day()
 HOME: Final = ROUTE.of_document("AZE1111111")[0]
 AT_HOME: Final = [f"AZE{n}" for n in range(1000000, 1030000) if ROUTE.of_document(f"AZE{n}")[0] == HOME]
 """Documents of the partition that most tests look at."""
@@ -77,7 +81,13 @@ class Floor:
         return Lease(index, keys, epoch, time.monotonic() + 60)
 
     def lane(
-        self, lease: Lease, *, wire: Wire | None = None, batch: int = 512, policy: Rules = lambda: POLICY
+        self,
+        lease: Lease,
+        *,
+        wire: Wire | None = None,
+        batch: int = 512,
+        policy: Rules = lambda: POLICY,
+        day_keys: DayKeys = DAY_KEYS,
     ) -> DecideLane:
         """A lane on a lease."""
         return DecideLane(
@@ -90,6 +100,7 @@ class Floor:
                 script="plain",
                 seal=SEAL,
                 phones=phones(),
+                day_keys=day_keys,
             ),
             wire=wire or Wire(self.url),
             partitions=KEYS,
@@ -100,11 +111,17 @@ class Floor:
 
     @asynccontextmanager
     async def deciding(
-        self, *indexes: int, wire: Wire | None = None, batch: int = 512, policy: Rules = lambda: POLICY
+        self,
+        *indexes: int,
+        wire: Wire | None = None,
+        batch: int = 512,
+        policy: Rules = lambda: POLICY,
+        day_keys: DayKeys = DAY_KEYS,
     ) -> AsyncGenerator["asyncio.Task[Any]"]:
         """Lanes at work on some partitions (HOME alone where none are named); they must not fail."""
         lanes = [
-            self.lane(await self.lease(index), wire=wire, batch=batch, policy=policy) for index in indexes or (HOME,)
+            self.lane(await self.lease(index), wire=wire, batch=batch, policy=policy, day_keys=day_keys)
+            for index in indexes or (HOME,)
         ]
         task = asyncio.create_task(_all(lanes))
         try:
@@ -142,7 +159,11 @@ class Floor:
         return [REPLY_DECODER.decode(raw) for raw in await self._m("replies")]
 
     async def dead(self) -> list[DeadLetter]:
-        """All dead letters."""
+        """All dead letters, opened."""
+        return [opened_letter(DAY_KEYS, letter) for letter in await self.dead_as_stored()]
+
+    async def dead_as_stored(self) -> list[DeadLetter]:
+        """All dead letters, as they stand."""
         return [DEAD_DECODER.decode(raw) for raw in await self._m("dead")]
 
     async def raw_replies(self) -> list[bytes]:

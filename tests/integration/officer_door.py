@@ -37,6 +37,7 @@ from processor.batch import Preparer
 from runtime.connection import Client
 from runtime.keyring import SenderSeal
 from runtime.permit_changes import Versioned
+from tests.day_keys import every_day
 from tests.integration.api_door import DOCUMENT, PARTITIONS, ROUTE, Clock, plant
 from tests.integration.organisation_door import KEYRING, SYSTEM, TIN, Bulk
 from tests.uncounted import phones
@@ -130,6 +131,7 @@ class Desk:
             script="plain",
             seal=SenderSeal(KEYRING),
             phones=phones(),
+            day_keys=every_day(),
         )
         batch = preparer.prepare([(entry_id, payload)], epoch=epoch, now_ms=now_ms).batch
         raw = await self.redis.execute_command(

@@ -179,6 +179,14 @@ async def test_a_proposal_is_held_against_what_was_confirmed_since(officers: Off
     assert "nothing differs" in (await officers.confirm(again, status=409))["detail"]
 
 
+async def test_a_version_may_change_nothing_but_how_long_things_stay(officers: Officers) -> None:
+    await officers.put_in_force(DEFAULT)
+    longer = DEFAULT.replace("dead_days = 30", "dead_days = 60")
+    version = await officers.put_in_force(longer, key="2")
+    newest, _ = (await officers.told(200, "GET"))["policies"]
+    assert (newest["version"], newest["starts"]) == (version, None)
+
+
 async def test_rules_that_keep_records_longer_begin_on_another_day(officers: Officers, clock: Clock) -> None:
     soon = followed(DEFAULT, clock.now_ms + NOTICE_MS + 30_000, name="soon", honoured_days=7)
     later = followed(DEFAULT, clock.now_ms + 2 * DAY_MS, name="later", honoured_days=7)

@@ -9,7 +9,7 @@ from aiohttp.test_utils import unused_port
 
 from processor import app
 from processor.archive import archiver, segments
-from runtime import keyring, settings
+from runtime import settings
 from runtime.connection import Client
 from runtime.embedded import EmbeddedStore
 from tests.eventually import eventually
@@ -21,7 +21,6 @@ OLD, YOUNG = b"1600000000000-0", b"4000000000000-0"
 async def test_a_worker_archives_what_it_holds_and_trims_what_is_old(
     redis: Client, server: EmbeddedStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keyring.make(tmp_path / "keys" / "personal.toml")
     current = settings_of(tmp_path, server.url, process_port=unused_port())
     monkeypatch.setattr(settings, "load", lambda: msgspec.structs.replace(current, drain_s=0.1))
     monkeypatch.setattr(app, "start_logging", no_logging)

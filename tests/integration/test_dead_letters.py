@@ -6,13 +6,16 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from icaze import main
-from permits.messages import ENCODER, DeadLetter
+from permits.messages import ENCODER, DeadLetter, InboundSms
 from runtime import layout, lifecycle
 from runtime.connection import Client
+from runtime.day_keys import DayKeys
 from runtime.embedded import EmbeddedStore
-from tests.integration.ingest_door import KEYS, ROUTE
+from runtime.sealing import sealed_letter, sealed_sms
+from tests.integration.ingest_door import KEYS, ROUTE, day_keys, settings_of
 
 DEAD_MS = 1_767_254_400_000
 
@@ -91,6 +94,59 @@ async def test_one_is_shown_with_its_content(redis: Client, capsys: pytest.Captu
     assert (shown["raw"], shown["reason"], shown["dead_ms"]) == ('{"text": "\\xff"}', "no field m", DEAD_MS)
     assert await dead("show", name) == 0
     assert capsys.readouterr().out.splitlines()[1] == '{"text": "\\xff"}'
+
+
+SMS = InboundSms(
+    id="agg-1", source="dev", sender="+994501234567", to="8103", text="2 AZE 1111111", arrived_ms=DEAD_MS - 1000
+)
+
+
+@pytest.fixture
+async def keys(redis: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DayKeys:
+    """Today's key, in the store."""
+    settings_of(tmp_path, "")
+    monkeypatch.setenv("ICAZE_DATA_DIR", str(tmp_path))
+    keys = await day_keys(redis)
+    await keys.refresh()
+    return keys
+
+
+async def test_what_is_sealed_is_opened_to_whoever_asks_for_it(
+    redis: Client, keys: DayKeys, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = next(iter(keys.known.values()))
+    letter = sealed_letter(key, DeadLetter("reply", "1-1", "lapsed", DEAD_MS, "İcazə +994501234567", reply_id="x-1"))
+    whole = await bury(redis, 1, **structs.asdict(letter))
+    raw = ENCODER.encode(sealed_sms(key, SMS)).decode()
+    entry = await bury(redis, 1, raw=raw)
+    assert await dead("list", "--json") == 0
+    assert "994501234567" not in capsys.readouterr().out
+    assert await dead("show", whole, "--json") == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["raw"], "day" in said) == ("İcazə +994501234567", False)
+    assert await dead("show", entry) == 0
+    assert capsys.readouterr().out.splitlines()[1].encode() == ENCODER.encode(SMS)
+
+
+async def test_what_was_erased_is_said_to_be_gone(
+    redis: Client, keys: DayKeys, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = next(iter(keys.known.values()))
+    entry = await bury(redis, 1, raw=ENCODER.encode(sealed_sms(key, SMS)).decode())
+    moved = await bury(redis, 1, **structs.asdict(sealed_letter(key, DeadLetter("reply", "1-1", "lapsed", 1, "salam"))))
+    other = await bury(redis, 1, raw=ENCODER.encode(structs.replace(sealed_sms(key, SMS), id="agg-2")).decode())
+    assert await dead("show", other) == 0
+    said = capsys.readouterr()
+    assert "agg-2" in said.out
+    assert said.err == f"icaze dead: not sealed by the key of {key.day} for this place\n"
+    await redis.execute_command("DEL", KEYS[0].day_keys)
+    for name in (entry, moved):
+        assert await dead("show", name, "--json") == 0
+        said = capsys.readouterr()
+        assert said.err == "icaze dead: its text and sender are gone: the key of their day was erased\n"
+        assert "994501234567" not in said.out
+        assert json.loads(said.out)["reason"]
+    assert await redis.execute_command("EXISTS", KEYS[0].day_keys) == 0, "whoever looks makes no key"
 
 
 @pytest.mark.parametrize("name", ["", "nowhere", "00x/1-1", "/1-1", "00x/", "00x/salam"])

@@ -14,9 +14,12 @@ from dispatch.reply_lane import ReplyLane
 from lua import calls
 from lua.calls import Command
 from lua.keys import DISPATCH_GROUP, LANE, PartitionKeys
+from permits.messages import DEAD_DECODER
 from runtime.connection import Client, Wire
 from runtime.embedded import EmbeddedStore
 from runtime.leases import Lease
+from runtime.sealing import opened_letter
+from tests.day_keys import every_day
 from tests.eventually import eventually
 from tests.integration.dispatching import PARTITIONS, dead, left, pending, queue, register
 
@@ -52,7 +55,8 @@ class Book:
 
     def __init__(self, url: str, store: Client) -> None:
         self.wire = Faulty(url)
-        self.ledger = Ledger(self.wire)
+        self.keys = every_day()
+        self.ledger = Ledger(self.wire, self.keys)
         self.store = store
         self.settled: list[bytes] = []
         self.lanes = {keys.tag: self._lane(keys, url) for keys in BOTH}
@@ -110,6 +114,22 @@ async def test_what_was_sent_is_acknowledged_settled_and_trimmed(book: Book) -> 
         book.ledger.sent(outgoing)
     await book.until(unsettled=0, on_stream=0)
     assert sorted(book.settled) == sorted(outgoing.entry_id for outgoing in sent)
+
+
+async def test_a_dead_letter_waits_for_the_key_that_seals_it_and_holds_its_reply(book: Book) -> None:
+    [outgoing] = await book.read(HERE, 1)
+    known, book.keys.known = book.keys.known, {}
+    book.ledger.dead(outgoing, "lapsed")
+    await book.ledger.finish()
+    assert (await dead(book.store, BOTH), await pending(book.store, BOTH)) == ([], 1)
+    book.keys.known = known
+    book.start()
+    await book.until(unsettled=0, on_stream=0)
+    [(_, fields)] = await book.store.execute_command("XRANGE", HERE.dead, "-", "+")
+    letter = DEAD_DECODER.decode(fields[b"m"])
+    assert (letter.reason, letter.reply_id) == ("lapsed", outgoing.parcel.id)
+    assert outgoing.parcel.body.decode() not in letter.raw
+    assert opened_letter(book.keys, letter).raw == outgoing.parcel.body.decode()
 
 
 async def test_an_entry_that_is_not_settled_holds_itself_and_what_follows(book: Book) -> None:

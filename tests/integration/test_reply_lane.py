@@ -19,7 +19,7 @@ from runtime.connection import Client, Wire
 from runtime.embedded import EmbeddedStore
 from runtime.leases import Lease
 from tests.eventually import eventually
-from tests.integration.dispatching import PARTITIONS, Recorder, append, dead, pending, queue, register, reply
+from tests.integration.dispatching import DAY_KEYS, PARTITIONS, Recorder, append, dead, pending, queue, register, reply
 
 KEYS = PARTITIONS[0]
 ONE = PARTITIONS[:1]
@@ -37,7 +37,7 @@ class Desk:
     def __init__(self, url: str, operator: Recorder, wire: Wire | None = None) -> None:
         self.operator = operator
         self.lease = Lease(0, KEYS, "1", time.monotonic() + 3600)
-        self.ledger = Ledger(Wire(url))
+        self.ledger = Ledger(Wire(url), DAY_KEYS)
         self.sender = Sender(operator=operator, ledger=self.ledger, throttle=Throttle(1e6, 100), window=1)
         self.lane = ReplyLane(self.lease, wire=wire or Wire(url), submit=self.sender.submit)
         self._tasks: list[asyncio.Task[None]] = []

@@ -28,6 +28,7 @@ from runtime.embedded import EmbeddedStore
 from runtime.keyring import Keyring, SenderSeal
 from runtime.layout import Layout
 from runtime.leases import Lease
+from tests.day_keys import every_day
 from tests.uncounted import phones
 
 POLICY = policy.load()
@@ -78,7 +79,14 @@ class Run:
         )
         assert epoch is not None
         preparer = Preparer(
-            index=index, keys=keys, route=ROUTE, policy=lambda: rules, script="plain", seal=SEAL, phones=phones()
+            index=index,
+            keys=keys,
+            route=ROUTE,
+            policy=lambda: rules,
+            script="plain",
+            seal=SEAL,
+            phones=phones(),
+            day_keys=every_day(),
         )
         while page := await self.store.execute_command("XRANGE", keys.inbound, "-", "+", "COUNT", 7):
             entries = [(entry_id, fields[b"m"]) for entry_id, fields in page]
@@ -129,7 +137,6 @@ class Run:
             policy=rules,
             journal=self.journal if files else None,
             sink=self.sink if files else None,
-            audit_days=7,
             now_ms=now_ms,
         )
 
@@ -208,7 +215,7 @@ async def test_a_notice_without_its_act_is_found(run: Run) -> None:
 
 async def test_a_notice_on_the_reply_stream_and_among_the_dead_disturbs_no_other_check(real: Run) -> None:
     notice = ENCODER.encode({"id": f"{BUSY.tag}-n7-{CODE}", "in_reply_to": None, "verdict": "extended"})
-    letter = DeadLetter(kind="reply", entry_id="1-1", reason="lapsed", dead_ms=NOW_MS, raw=notice.decode())
+    letter = DeadLetter("reply", "1-1", "lapsed", NOW_MS, "sealed", reply_id=f"{BUSY.tag}-n7-{CODE}")
     await real.store.execute_command("XADD", BUSY.dead, "*", "m", ENCODER.encode(letter))
     await real.store.execute_command("XADD", BUSY.replies, "*", "m", notice)
     assert await real.violated() == {"I8 at rest"}  # it waits, and nothing else is wrong
@@ -271,7 +278,7 @@ async def test_a_reply_that_was_never_sent_is_said_to_wait_where_it_stands(run: 
         await run.store.execute_command("XTRIM", keys.replies, "MAXLEN", 0)
     (finding,) = [f for f in (await run.report()).checks if f.status == "violated"]
     assert finding.examples == (f"reply {reply_id}: decided and never sent",)
-    letter = DeadLetter(kind="reply", entry_id="1-1", reason="refused", dead_ms=NOW_MS, raw=f'{{"id":"{reply_id}"}}')
+    letter = DeadLetter("reply", "1-1", "refused", NOW_MS, "sealed", reply_id=reply_id)
     keys = next(keys for keys in KEYS if reply_id.startswith(f"{keys.tag}-"))
     await run.store.execute_command("XADD", keys.dead, "*", "m", ENCODER.encode(letter))
     assert await run.violated() == set()

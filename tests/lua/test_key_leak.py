@@ -10,8 +10,17 @@ from tests.lua.batches import DECIDED_MS, Ask, Partition, owner
 
 UNTIMED = ("none", "trimmed", "entries go")
 """How the table says that a key has no expiry: one of a fixed number, or a stream that is cut."""
-WRITTEN_ELSEWHERE = {"layout", "org:{p}:<tin>", "person:{p}:<person>", "epochs_fed", "phone:{p}:<phone>:<YYYYMMDD>"}
-"""By plain commands: the first start writes the layout, a worker its phones, the dispatcher its indexes and epochs."""
+WRITTEN_ELSEWHERE = {
+    "layout",
+    "org:{p}:<tin>",
+    "person:{p}:<person>",
+    "epochs_fed",
+    "phone:{p}:<phone>:<YYYYMMDD>",
+    "day_keys:{p}",
+}
+"""By plain commands: the first start writes the layout, a worker its phones, the dispatcher its indexes and epochs,
+whoever needs it a day's key.
+"""
 
 
 def pattern(spec: KeySpec) -> re.Pattern[str]:

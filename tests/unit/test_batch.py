@@ -11,12 +11,14 @@ from lua.keys import partition_keys, tags
 from lua.records import entries
 from permits import policy as policies
 from permits.calendar import DAY_MS, HOUR_MS, day_name, day_start_ms, hour_end, local_day
-from permits.messages import AUDIT_DECODER, DEAD_DECODER, ENCODER, REPLY_DECODER, InboundSms
+from permits.messages import AUDIT_DECODER, DEAD_DECODER, ENCODER, INBOUND_DECODER, REPLY_DECODER, InboundSms
 from permits.outcomes import REFUSALS
 from permits.partition import Route
 from permits.policy import Policy
 from processor.batch import Entry, Preparer
-from runtime.keyring import SEALED_SENDER_BYTES, Keyring, SenderSeal
+from runtime.keyring import SEALED_SENDER_BYTES, SenderSeal
+from runtime.sealing import opened_letter, sealed_sms
+from tests.day_keys import KEYRING, every_day
 from tests.uncounted import phones
 
 ROUTE = Route(key=b"a key for tests only", partitions=2)
@@ -24,7 +26,8 @@ HOME = ROUTE.of_document("AZE1111111")[0]
 NOW_MS = 1_767_254_400_000
 """2026-01-01 12:00 in Baku."""
 TODAY = local_day(NOW_MS)
-SEAL = SenderSeal(Keyring({"k1": b"k" * 32}, "k1"))
+SEAL = SenderSeal(KEYRING)
+DAY_KEYS = every_day()
 ELSEWHERE = next(
     f"2 AZE {number}" for number in range(1111112, 1111200) if ROUTE.of_document(f"AZE{number}")[0] != HOME
 )
@@ -40,6 +43,7 @@ def preparer(policy: Policy | None = None, *, index: int = HOME) -> Preparer:
         script="plain",
         seal=SEAL,
         phones=phones(),
+        day_keys=DAY_KEYS,
     )
 
 
@@ -129,13 +133,23 @@ def test_an_entry_of_another_partition_goes_there_as_it_stood() -> None:
     assert letters(prepared.batch) == "M"
 
 
-def test_an_unreadable_entry_is_a_dead_letter_with_its_content() -> None:
+def test_an_unreadable_entry_is_a_dead_letter_with_its_content_under_the_key_of_the_day() -> None:
     batch = prepare(b'{"text": "\xff\0"}')
     assert letters(batch) == "X"
     letter = DEAD_DECODER.decode(joined(batch.texts[0]))
     assert (letter.kind, letter.entry_id, letter.dead_ms) == ("inbound", "1767254399000-0", NOW_MS)
-    assert letter.raw == '{"text": "\\xff\0"}'
+    assert letter.day == "20260101"
+    assert opened_letter(DAY_KEYS, letter).raw == '{"text": "\\xff\0"}'
     assert letter.reason.startswith("not an inbound SMS: ")
+
+
+def test_a_letter_of_what_ingest_has_sealed_holds_nothing_else_in_clear() -> None:
+    sms = INBOUND_DECODER.decode(payload("2 AZE 1111111"))
+    entry = sealed_sms(DAY_KEYS.of("20251231"), sms)
+    strange = ENCODER.encode({**msgspec.to_builtins(entry), "sealed": "tampered", "text": "2 AZE 1111111"})
+    letter = DEAD_DECODER.decode(joined(prepare(strange).texts[0]))
+    assert letter.reason == "not sealed by the key of 20251231 for this place"
+    assert letter.raw.encode() == ENCODER.encode(msgspec.structs.replace(entry, sealed="tampered"))
 
 
 def test_an_unfit_batch_is_dead_letters_whatever_it_says() -> None:

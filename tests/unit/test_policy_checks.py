@@ -48,6 +48,7 @@ TYPES = {
     "no documents": (REGIME, "missing required field `documents`"),
     "no time": (WHOLE.replace("2020-04-05T00:00:00", '"soon"'), r"regimes\[0\]\.from: Expected `datetime`"),
     "a day is no time": (WHOLE.replace("2020-04-05T00:00:00", "2020-04-05"), r"\.from: Expected `datetime`"),
+    "texts gone before they can be decided": (WHOLE + "[retention]\ntexts_days = 2\n", r"texts_days: .*>= 3"),
     "code of nought": (WHOLE.replace("code = 2", "code = 0"), r"purposes\[0\]\.code: Expected `int` >= 1"),
     "code too large": (WHOLE.replace("code = 2", "code = 256"), r"code: .*<= 255"),
     "extendable to whom": (WHOLE + 'extendable = "doctors"\n', "extendable: .*bool"),

@@ -34,6 +34,7 @@ def changed(*swaps: tuple[str, str], more: str = "") -> Policy:
 @pytest.mark.parametrize(
     ("old", "new", "difference"),
     [
+        ("texts_days = 3", "texts_days = 5", ("retention.texts_days", "3", "5")),
         ("minutes = 180\nper_day", "minutes = 120\nper_day", ("regimes.founding.purposes.2.minutes", "180", "120")),
         ("minutes = 180\nper_day", "per_day", ("regimes.founding.purposes.2.minutes", "180", None)),
         ("extendable = true", "", ("regimes.founding.purposes.1.extendable", "true", "false")),

@@ -11,7 +11,9 @@ from permits.calendar import local_day
 from permits.messages import ENCODER, InboundSms
 from permits.partition import Route
 from processor.reading import EARLIEST_RECEIPT_MS, LATEST_RECEIPT_MS, Asked, UnreadableError, read_entry
+from tests.day_keys import every_day
 
+KEYS = every_day()
 ROUTE = Route(key=b"a key for tests only", partitions=8)
 NOW_MS = 1_767_254_400_000
 """2026-01-01 12:00 in Baku."""
@@ -30,7 +32,7 @@ def sms(**other: Any) -> InboundSms:
 
 
 def asked(**other: Any) -> Asked:
-    return read_entry(ENCODER.encode(sms(**other)), ROUTE, NOW_MS)
+    return read_entry(ENCODER.encode(sms(**other)), ROUTE, NOW_MS, KEYS)
 
 
 def test_an_sms_with_a_document_belongs_to_the_document_s_partition() -> None:
@@ -89,7 +91,7 @@ def test_an_absurd_arrival_is_brought_near_to_now(arrived_ms: int) -> None:
 )
 def test_what_is_no_sms_is_unreadable_with_a_reason(payload: bytes | None, said: str) -> None:
     with pytest.raises(UnreadableError, match=said):
-        read_entry(payload, ROUTE, NOW_MS)
+        read_entry(payload, ROUTE, NOW_MS, KEYS)
 
 
 @pytest.mark.parametrize("text", ["", "\0", "9" * 65_536, "\U0001f600" * 100, "﷽" * 1000])
@@ -100,9 +102,9 @@ def test_no_text_is_too_odd_to_be_read(text: str) -> None:
 @given(st.binary(max_size=200))
 def test_no_bytes_do_more_than_become_unreadable(payload: bytes) -> None:
     with pytest.raises(UnreadableError):
-        read_entry(payload, ROUTE, NOW_MS)
+        read_entry(payload, ROUTE, NOW_MS, KEYS)
 
 
 def test_fields_of_a_later_release_are_passed_over() -> None:
     payload = msgspec.json.encode({**msgspec.to_builtins(sms()), "shard": {"a": [1]}})
-    assert read_entry(payload, ROUTE, NOW_MS).sms == sms()
+    assert read_entry(payload, ROUTE, NOW_MS, KEYS).sms == sms()

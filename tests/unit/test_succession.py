@@ -29,6 +29,7 @@ LATEST = followed(LATER, NOON_MS + DAY_MS, name="latest")
     [
         (DEFAULT, DEFAULT, None),
         (DEFAULT, "# other words, the same rules\n" + DEFAULT, None),
+        (DEFAULT, DEFAULT.replace("texts_days = 3", "texts_days = 30"), None),
         (DEFAULT, LATER, NOON_MS),
         (LATER, DEFAULT, NOON_MS),
         (LATER, LATEST, NOON_MS + DAY_MS),
@@ -67,6 +68,7 @@ def test_rules_that_keep_records_longer_must_be_known_before_the_day_of_their_fi
     ("after", "keys"),
     [
         (LATER, []),
+        (DEFAULT.replace("texts_days = 3", "texts_days = 30"), []),
         (DEFAULT.replace('prefix = "MOM"', 'prefix = "MON"'), ["documents"]),
         (DEFAULT + '\n[[documents.series]]\nname = "new"\nprefix = "NEW"\ndigits = [7]\n', ["documents"]),
         (DEFAULT + ZONES, []),

@@ -1,0 +1,56 @@
+"""Erases the keys of days past their retention, and has the store write its append-only file anew without them.
+
+Reads and writes `day_keys:{p}` of the first partition; run by the worker that holds it. The field `rewrite` stands
+from before the keys go until the store has finished a rewrite that was asked for after they went: whoever finds it,
+as after a crash at any point, asks again.
+"""
+
+from typing import Any, Final
+
+from redis.exceptions import ResponseError
+
+from lua.store import Store
+from permits.calendar import day_name, local_day
+from runtime.telemetry import Log
+
+REWRITE: Final = "rewrite"
+
+
+class Eraser:
+    """The erasures of one worker."""
+
+    def __init__(self, store: Store, key: str) -> None:
+        self._store = store
+        self._key = key
+        self._asked_of: str | None = None
+        """The run of the store that took our wish for a rewrite after the last erasure."""
+        self._log = Log("process")
+
+    async def round(self, *, now_ms: int, texts_days: int) -> None:
+        """What is due now; the next round looks after what this one has begun. Raises as the store does."""
+        oldest = day_name(local_day(now_ms) - texts_days)
+        fields = [name.decode() for name in await self._store.execute_command("HKEYS", self._key)]
+        lapsed = [name for name in fields if name.isdigit() and name < oldest]
+        if lapsed:
+            self._asked_of = None
+            await self._store.execute_command("HSET", self._key, REWRITE, oldest)
+            await self._store.execute_command("HDEL", self._key, *lapsed)
+            self._log.info("day keys erased", days=sorted(lapsed))
+        if lapsed or REWRITE in fields:
+            await self._rewrite()
+
+    async def _rewrite(self) -> None:
+        facts: dict[str, Any] = await self._store.execute_command("INFO", "server", "persistence")
+        if facts["aof_rewrite_in_progress"] or facts["aof_rewrite_scheduled"]:
+            return
+        is_done = self._asked_of == facts["run_id"] and facts["aof_last_bgrewrite_status"] == "ok"
+        if is_done or not facts["aof_enabled"]:
+            await self._store.execute_command("HDEL", self._key, REWRITE)
+            self._asked_of = None
+            self._log.info("append-only file written without the erased keys")
+            return
+        try:
+            await self._store.execute_command("BGREWRITEAOF")
+            self._asked_of = facts["run_id"]
+        except ResponseError as error:  # another rewrite is under way, or we may not ask for one
+            self._log.warning("append-only file not rewritten", error=str(error)[:80])

@@ -1,0 +1,83 @@
+"""What rests under a day's key: text and phone of an SMS until it is decided, and what a dead letter held.
+
+Each is bound to its place by the cipher: what was altered, or moved to another message, does not open.
+"""
+
+from typing import Final
+
+import msgspec
+from msgspec.structs import replace
+
+from permits.messages import ENCODER, SEALED_DECODER, DeadLetter, InboundSms, SealedSms
+from runtime.day_keys import DayKey, DayKeys
+
+_CONTENT: Final = msgspec.json.Decoder(tuple[str, str])
+
+
+def sealed_sms(key: DayKey, sms: InboundSms) -> SealedSms:
+    """An SMS as ingest stores it."""
+    return SealedSms(
+        id=sms.id,
+        source=sms.source,
+        to=sms.to,
+        arrived_ms=sms.arrived_ms,
+        received_ms=sms.received_ms,
+        by_text=sms.by_text,
+        trace=sms.trace,
+        channel=sms.channel,
+        day=key.day,
+        sealed=key.seal(ENCODER.encode((sms.sender, sms.text)), _sms_place(sms.source, sms.id)),
+    )
+
+
+def opened_sms(keys: DayKeys, entry: SealedSms) -> InboundSms:
+    """The SMS that ingest took; UnreadDayKeyError, and UnsealedError where it does not stand as it was stored."""
+    sender, text = _CONTENT.decode(keys.of(entry.day).open(entry.sealed, _sms_place(entry.source, entry.id)))
+    return InboundSms(
+        id=entry.id,
+        source=entry.source,
+        sender=sender,
+        to=entry.to,
+        text=text,
+        arrived_ms=entry.arrived_ms,
+        received_ms=entry.received_ms,
+        by_text=entry.by_text,
+        trace=entry.trace,
+        channel=entry.channel,
+    )
+
+
+def sealed_letter(key: DayKey, letter: DeadLetter) -> DeadLetter:
+    """A letter whose raw content may hold a text or a phone, as it is stored."""
+    raw = key.seal(letter.raw.encode(), _letter_place(letter))
+    return replace(letter, raw=raw, day=key.day)
+
+
+def is_sealed(letter: DeadLetter) -> bool:
+    """Whether the content of a letter can be read only with the key of its day."""
+    return letter.day is not msgspec.UNSET or _entry(letter) is not None
+
+
+def opened_letter(keys: DayKeys, letter: DeadLetter) -> DeadLetter:
+    """The letter with its content to be read; raises as `opened_sms`."""
+    if letter.day is not msgspec.UNSET:
+        raw = keys.of(letter.day).open(letter.raw, _letter_place(letter)).decode()
+        return replace(letter, raw=raw, day=msgspec.UNSET)
+    entry = _entry(letter)
+    return letter if entry is None else replace(letter, raw=ENCODER.encode(opened_sms(keys, entry)).decode())
+
+
+def _entry(letter: DeadLetter) -> SealedSms | None:
+    """What ingest had sealed already, and stands so in the letter."""
+    try:
+        return SEALED_DECODER.decode(letter.raw) if letter.kind == "inbound" else None
+    except msgspec.DecodeError:
+        return None
+
+
+def _sms_place(source: str, sms_id: str) -> bytes:
+    return f"sms {source}\0{sms_id}".encode()
+
+
+def _letter_place(letter: DeadLetter) -> bytes:
+    return f"dead {letter.kind} {letter.entry_id}".encode()
