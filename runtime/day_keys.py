@@ -31,7 +31,7 @@ POLL_S: Final = 60.0
 SOON_S: Final = 1.0
 """The next look where a key that we need is missing."""
 NONCES: Final = 256
-"""Random nonces drawn at once. Their 12 bytes carry 2^32 sealings a key: a hundred national days."""
+"""Random nonces drawn at once: one by one they cost a third of a sealing. A key may have 2^32, far above a day's."""
 
 
 class UnreadDayKeyError(StoreConnectionError):
