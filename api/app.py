@@ -21,7 +21,7 @@ from api.blocked_bulk import BulkBlockedDoor
 from api.checks import ChecksDoor
 from api.contract import Operation
 from api.delegates import DelegatesDoor
-from api.door import elsewhere, routes
+from api.door import elsewhere, routes, short_ways
 from api.employee_permits import PermitsDoor
 from api.guessing import Guessing
 from api.histories import HistoriesDoor
@@ -42,7 +42,7 @@ from api.status import Status
 from api.wires import Wires
 from runtime import embedded, keyring, layout, lifecycle
 from runtime.connection import Wire, connect
-from runtime.doors import Readiness, new_app, opened
+from runtime.doors import SHORT_WAYS, Readiness, new_app, opened
 from runtime.epochs import UNREAD, Epochs
 from runtime.fitness import load_functions, settled
 from runtime.policies import file_of
@@ -135,9 +135,11 @@ def build_app(operations: Sequence[Operation], *, verify: Verify, readiness: Rea
     """The application that serves a registry of operations and describes it."""
     app = new_app(readiness=readiness)
     app.middlewares.remove(problems)  # every door below does this itself, and a middleware costs each request time
-    app.add_routes(routes(operations, verify=verify))
+    doors = routes(operations, verify=verify)
+    app.add_routes(doors)
     app.add_routes(docs_page.routes(operations))
     app.add_routes([elsewhere(app.router)])
+    app[SHORT_WAYS] = short_ways(doors)
     return app
 
 

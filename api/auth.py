@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, Literal
 
 import msgspec
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from runtime.problems import ProblemError
 
@@ -49,7 +49,7 @@ async def no_issuer(token: str) -> Caller:
     raise InvalidTokenError
 
 
-async def admit(request: web.Request, verify: Verify, scope: str) -> Caller:
+async def admit(request: web.BaseRequest, verify: Verify, scope: str) -> Caller:
     """The caller of a request, where the token carries the scope; else a 401 or 403 as RFC 6750 words it."""
     token = _bearer_token(request)
     if token is None:
@@ -95,10 +95,10 @@ def need_seal(caller: Caller) -> SealMethod:
     )
 
 
-def _bearer_token(request: web.Request) -> str | None:
+def _bearer_token(request: web.BaseRequest) -> str | None:
     """The token of the one Authorization header; several, or another scheme, are none."""
-    headers = request.headers.getall("Authorization", [])
+    headers = request.headers.getall(hdrs.AUTHORIZATION, ())
     if len(headers) != 1:
         return None
     scheme, _, token = headers[0].partition(" ")
-    return token.strip() or None if scheme.lower() == "bearer" else None
+    return token.strip() or None if scheme == "Bearer" or scheme.lower() == "bearer" else None

@@ -4,7 +4,8 @@ Reads by `holders`, within the limits of `guessing`. Writes each check to `acts:
 record, no answer. The document stands in the body only.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import lru_cache
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -26,6 +27,8 @@ from runtime.problems import ProblemError
 
 SCOPE: Final = "checks"
 MOST_ZONE: Final = 80
+MOST_ASKERS: Final = 4096
+"""Officers whose names are kept, as many as there are tokens remembered."""
 Reason = Literal["no_permit", "expired", "cancelled", "not_yet", "refused", "zone", "not_transmitted", "regime_off"]
 _ONE_I: Final = str.maketrans("İIı", "iii")
 """Upper and lower case of i differ between Azerbaijani and English; here all are one letter."""
@@ -75,6 +78,7 @@ class ChecksDoor:
         self._wires = wires
         self._partitions = partitions
         self._now_ms = now_ms
+        self._asker_of = lru_cache(MOST_ASKERS)(self._asker)  # an officer asks many times
 
     def operations(self) -> list[Operation]:
         """What this module adds to the api."""
@@ -96,9 +100,10 @@ class ChecksDoor:
     async def check(self, call: Call) -> Answer:
         """One check, recorded, and its answer."""
         question: CheckQuestion = call.body
-        asker = self._asker(call)
+        asker = self._asker_of(call.caller.client, call.caller.subject)
         self._guessing.admit(asker, None)
-        partition, asked, code, found = await self._found(question)
+        partition, asked, code, looked = self._looked(question)
+        found = await looked
         self._guessing.tell(asker, None, asked, found=bool(found))
         now_ms = self._now_ms()
         reason, since_ms = judged(found, question.zone)
@@ -119,42 +124,35 @@ class ChecksDoor:
             valid=valid,
         )
         await self._wires.write(("XADD", self._partitions[partition].acts, "*", "m", ENCODER.encode(act)))
-        return Answer(
-            body=CheckAnswer(
-                valid=valid,
-                reason=reason,
-                since=None if since_ms is None else rfc3339(since_ms),
-                permits=[known.permit for known in found],
-                checked_at=rfc3339(now_ms),
-            )
-        )
+        since = None if since_ms is None else rfc3339(since_ms)
+        return Answer(CheckAnswer(valid, reason, since, [known.permit for known in found], rfc3339(now_ms)))
 
-    async def _found(self, question: CheckQuestion) -> tuple[int, bytes, str, list[Standing]]:
-        """Partition of the record, what was asked as bytes, the code where it was one, and what stands."""
+    def _looked(self, question: CheckQuestion) -> tuple[int, bytes, str, Awaitable[list[Standing]]]:
+        """Partition of the record, what was asked as bytes, the code where it was one, and what will be found."""
         if question.document is not None and question.permit is None:
             document = canonical(question.document)
             if document is None:
                 raise ProblemError(422, "Not a document number", "series and number are needed, as in AZE1234567")
             owner = self._holders.route.of_document(document)
-            return *owner, "", await self._holders.of_document(owner)
+            return *owner, "", self._holders.of_document(owner)
         if question.permit is not None and question.document is None:
             address = codes.decode(question.permit)
             if address is None:
                 raise ProblemError(422, "Not a permit code", "ten letters and digits are needed, as in 23456789AB")
             partition, field, byte = address
             code = codes.encode(partition, field, bytes((byte,)))
-            found = await self._holders.of_code(address)
-            return partition % len(self._partitions), code.encode(), code, found
+            return partition % len(self._partitions), code.encode(), code, self._holders.of_code(address)
         raise ProblemError(422, "Not one question", "send either document or permit")
 
-    def _asker(self, call: Call) -> str:
+    def _asker(self, client: str, subject: str) -> str:
         """Whose unknown documents are counted: each officer's own, under a name that tells nobody who it is."""
-        caller = call.caller
-        return f"{caller.client}/{self._holders.route.of_request(caller.subject.encode())}"
+        return f"{client}/{self._holders.route.of_request(subject.encode())}"
 
 
 def judged(found: Sequence[Standing], zone: str | None) -> tuple[Reason | None, int | None]:
     """Why nothing of what stands is valid, or None and the moment since when something is."""
+    if not found:
+        return "no_permit", None
     statuses = [known.permit.status for known in found]
     if "active" in statuses:
         active = [known for known in found if known.permit.status == "active"]
@@ -167,7 +165,7 @@ def judged(found: Sequence[Standing], zone: str | None) -> tuple[Reason | None, 
     for status in statuses:  # what ended last
         if status in ("cancelled", "expired"):
             return status, None
-    return ("refused" if statuses else "no_permit"), None
+    return "refused", None
 
 
 def is_free(policy: Policy, zone: str | None, now_ms: int) -> bool:

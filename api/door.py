@@ -9,7 +9,7 @@ import re
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import count
 from random import getrandbits
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 from aiohttp import hdrs, web
@@ -17,8 +17,9 @@ from multidict import istr
 
 from api.auth import Verify, admit
 from api.contract import ANONYMOUS, JSON, PATH_VARIABLES, Answer, Call, Operation
-from api.quick_response import QuickResponse, fits, head_of
+from api.quick_response import QuickResponse, fits
 from runtime.connection import STORE_ERRORS
+from runtime.doors import ShortWay, ShortWays
 from runtime.problems import ProblemError, problem_of
 from runtime.telemetry import REQUESTS
 from runtime.tracing import REQUEST_ID, given_request_id, given_trace
@@ -57,6 +58,11 @@ def routes(operations: Sequence[Operation], *, verify: Verify) -> list[web.Route
         )
         for operation in operations
     ]
+
+
+def short_ways(doors: Sequence[web.RouteDef]) -> ShortWays:
+    """Those of the routes whose path says all, for `runtime.doors.shorten`."""
+    return {(door.method, door.path): cast("ShortWay", door.handler) for door in doors if "{" not in door.path}
 
 
 def handler_of(operation: Operation, *, verify: Verify) -> AiohttpHandler:
@@ -99,7 +105,6 @@ class _Door:
         )
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
         self._counts: dict[int, Callable[[], None]] = {}
-        self._head = head_of(operation.answer_media)
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """One request, one response."""
@@ -122,7 +127,7 @@ class _Door:
         plain = answer.status == 200 and answer.etag is None and answer.location is None and answer.headers is None
         if plain and answer.body is not None and fits(request):
             body = answer.body if isinstance(answer.body, bytes) else _encode(answer.body)
-            return QuickResponse(self._head, request_id, body)
+            return QuickResponse(self._operation.answer_media, request_id, body)
         headers = {REQUEST_ID: request_id, hdrs.CACHE_CONTROL: NO_STORE}
         status, body = answer.status, answer.body
         if answer.headers is not None:
@@ -171,8 +176,13 @@ class _Door:
             media = media.partition(";")[0].strip().lower()
             if media not in self._media:
                 raise ProblemError(415, "Unsupported media type", f"send {' or '.join(sorted(self._media))}")
-        most = self._operation.max_body_bytes
-        data = await (_read(request, most) if most <= SMALL_BYTES else self._read_large(request, most))
+        most, content = self._operation.max_body_bytes, request.content
+        if most > SMALL_BYTES:
+            data = await self._read_large(request, most)
+        elif content.is_eof() and content.exception() is None and content.total_bytes <= most:
+            data = content.read_nowait()  # it came with its headers: nothing to wait for
+        else:
+            data = await _read(request, most)
         if media != JSON or self._decode is None:
             return data
         if self._operation.other_media and _ARRAY.match(data):
@@ -207,21 +217,15 @@ def _routed(path: str) -> str:
 
 async def _read(request: web.Request, most: int) -> bytes:
     """The body, decompressed where it comes so; 413 as soon as it is too large, whatever its headers promise."""
-    content = request.content
-    body = b""
+    body = bytearray()
     try:
-        if content.is_eof():  # a small body comes with its headers: nothing to wait for
-            body = content.read_nowait()
-        else:
-            gathered = bytearray()
-            while len(gathered) <= most and (chunk := await content.readany()):
-                gathered += chunk
-            body = bytes(gathered)
+        while len(body) <= most and (chunk := await request.content.readany()):
+            body += chunk
     except ConnectionResetError:
         raise ProblemError(400, "Unreadable body", "it ends early") from None
     if len(body) > most:
         raise ProblemError(413, "Content too large", f"at most {most} bytes")
-    return body
+    return bytes(body)
 
 
 def _said(error: msgspec.ValidationError) -> str:

@@ -61,7 +61,7 @@ class Holders:
         partition, key = owner
         now_ms = self._now_ms()
         question = self._question(partition, key[:FIELD_BYTES], local_day(now_ms))
-        held, *records = await self._wires.read_packed(question, self._days + 1)
+        held, *records = await self._wires.ask_packed(question, self._days + 1)
         return self._standing(owner, held, records, now_ms)
 
     async def of_code(self, address: tuple[int, bytes, int]) -> list[Standing]:

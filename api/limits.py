@@ -139,11 +139,14 @@ class _Client:
 
     def spend(self, now_s: float, rate: float, burst: float) -> float | None:
         """Takes one out; where none is left, the seconds until there is one."""
-        self._left = min(burst, self._left + (now_s - self._at_s) * rate)
+        left = self._left + (now_s - self._at_s) * rate
         self._at_s = now_s
-        if self._left < 1:
-            return (1 - self._left) / rate
-        self._left -= 1
+        if left > burst:
+            left = burst
+        if left < 1:
+            self._left = left
+            return (1 - left) / rate
+        self._left = left - 1
         return None
 
     def miss(self, now_s: float) -> int:

@@ -21,6 +21,8 @@ _pack: Callable[[tuple[Any, ...]], bytes] = cast("Any", pack_command)
 
 def packed(commands: Sequence[Command | Sequence[Any]]) -> bytes:
     """Commands as they go over the wire."""
+    if len(commands) == 1:  # most of what is written
+        return _pack(tuple(commands[0]))
     return b"".join([_pack(tuple(command)) for command in commands])
 
 
@@ -33,8 +35,6 @@ class Ask(msgspec.Struct):
     due_s: float
     repeatable: bool
     replies: list[Any] = []
-    error: RedisError | None = None
-    """The first error among the replies."""
 
     def fail(self, error: RedisError) -> None:
         """Unless its caller has its answer, or is gone."""
@@ -46,16 +46,18 @@ class Link(asyncio.Protocol):
     """One connection."""
 
     def __init__(self, on_lost: "Callable[[Link], None]") -> None:
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self._on_lost = on_lost
         self._transport: asyncio.Transport | None = None
-        self._reader: Any = hiredis.Reader(replyError=_error, notEnoughData=_NOT_YET)
+        self._reader: Any = hiredis.Reader(replyError=self._failed, notEnoughData=_NOT_YET)
+        self._error: RedisError | None = None
+        """The first error among the replies so far of the ask whose turn it is."""
         self.sent: deque[Ask] = deque()
-        self.lost: asyncio.Future[None] = self._loop.create_future()
+        self.lost: asyncio.Future[None] = self.loop.create_future()
 
     async def greet(self, commands: Sequence[Sequence[Any]]) -> None:
         """Proves that the store serves us; raises what it says where it does not."""
-        ask = Ask(self._loop.create_future(), packed(commands), len(commands), 0.0, False)
+        ask = Ask(self.loop.create_future(), packed(commands), len(commands), 0.0, False)
         self.send([ask])
         await ask.answer
 
@@ -79,25 +81,35 @@ class Link(asyncio.Protocol):
         sent, next_reply = self.sent, self._reader.gets
         try:
             self._reader.feed(data)
-            while (reply := next_reply()) is not _NOT_YET:
+            while sent:
                 ask = sent[0]
-                if isinstance(reply, RedisError):
-                    ask.error = ask.error or reply
-                ask.replies.append(reply)
-                if len(ask.replies) == ask.count:
-                    sent.popleft()
-                    if not ask.answer.done():
-                        if ask.error is None:
-                            ask.answer.set_result(ask.replies)
-                        else:
-                            ask.answer.set_exception(ask.error)
-        except (hiredis.ProtocolError, IndexError):  # not the store's language, or a reply that nobody waits for
+                replies, answer = ask.replies, ask.answer
+                for _ in range(len(replies), ask.count):  # some six a question: as little as can be is done for each
+                    if (reply := next_reply()) is _NOT_YET:
+                        return
+                    replies.append(reply)
+                sent.popleft()
+                error, self._error = self._error, None
+                if not answer.done():
+                    if error is None:
+                        answer.set_result(replies)
+                    else:
+                        answer.set_exception(error)
+            if next_reply() is not _NOT_YET:  # nobody waits for it
+                self._on_lost(self)
+        except hiredis.ProtocolError:  # not the store's language
             self._on_lost(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the loop, once."""
         self.lost.set_result(None)
         self._on_lost(self)
+
+    def _failed(self, text: str) -> RedisError:
+        """Called by the reader with each error reply."""
+        error = BusyLoadingError(text) if text.startswith(_STORE_AWAY) else ResponseError(text)
+        self._error = self._error or error
+        return error
 
 
 class Address:
@@ -122,9 +134,3 @@ class Address:
         else:
             tls = None if self._tls is None else self._tls.get()
             await loop.create_connection(lambda: link, self._host, self._port, ssl=tls)
-
-
-def _error(text: str) -> RedisError:
-    if text.startswith(_STORE_AWAY):
-        return BusyLoadingError(text)
-    return ResponseError(text)

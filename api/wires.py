@@ -44,15 +44,33 @@ class Wires:
 
         Raises one of STORE_ERRORS, within the patience, where the store is away; an error reply is raised too.
         """
-        return self._asked(packed(commands), len(commands), True)
-
-    def read_packed(self, commands: bytes, count: int) -> "asyncio.Future[list[Any]]":
-        """As `read`, for so many commands that the caller has made into `link.packed` bytes."""
-        return self._asked(commands, count, True)
+        return self.ask_packed(packed(commands), len(commands))
 
     def write(self, *commands: Command | Sequence[Any]) -> "asyncio.Future[list[Any]]":
         """As `read`, but never sent twice: after one of STORE_ERRORS the caller cannot know whether it was applied."""
-        return self._asked(packed(commands), len(commands), False)
+        return self.ask_packed(packed(commands), len(commands), repeatable=False)
+
+    def ask_packed(self, commands: bytes, count: int, *, repeatable: bool = True) -> "asyncio.Future[list[Any]]":
+        """As `read`, or `write`, for so many commands that the caller has made into `link.packed` bytes."""
+        link = self._link
+        loop = asyncio.get_running_loop() if link is None else link.loop  # which costs a system call
+        answer = loop.create_future()
+        unsent = self._unsent
+        sent = 0 if link is None else len(link.sent)
+        if not count:
+            answer.set_result([])
+        elif self._closed or sent + len(unsent) >= MOST_WAITING:
+            answer.set_exception(
+                StoreConnectionError("closed" if self._closed else "too many questions wait for the store")
+            )
+        else:
+            due_s = loop.time() + self._patience_s
+            if not unsent:
+                loop.call_soon(self._send)
+            unsent.append(Ask(answer, commands, count, due_s, repeatable))
+            if self._timer is None:
+                self._timer = loop.call_at(due_s, self._expire)
+        return answer
 
     async def close(self) -> None:
         """Drop the connection; whoever still waits is told that the store is away."""
@@ -67,26 +85,6 @@ class Wires:
             self._lost(link)
             await link.lost
         self._fail_unsent("closed")
-
-    def _asked(self, commands: bytes, count: int, repeatable: bool) -> "asyncio.Future[list[Any]]":
-        loop = asyncio.get_running_loop()
-        answer = loop.create_future()
-        unsent = self._unsent
-        sent = 0 if self._link is None else len(self._link.sent)
-        if not count:
-            answer.set_result([])
-        elif self._closed or sent + len(unsent) >= MOST_WAITING:
-            answer.set_exception(
-                StoreConnectionError("closed" if self._closed else "too many questions wait for the store")
-            )
-        else:
-            ask = Ask(answer, commands, count, loop.time() + self._patience_s, repeatable)
-            if not unsent:
-                loop.call_soon(self._send)
-            unsent.append(ask)
-            if self._timer is None:
-                self._timer = loop.call_at(ask.due_s, self._expire)
-        return answer
 
     def _send(self) -> None:
         """Everything asked since the last turn of the loop, in one write."""
@@ -132,7 +130,7 @@ class Wires:
                 continue
             if ask.repeatable and not self._closed:
                 ask.repeatable = False
-                ask.replies, ask.error = [], None
+                ask.replies = []
                 again.append(ask)
             else:
                 ask.fail(StoreConnectionError("the connection broke"))

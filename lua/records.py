@@ -33,7 +33,7 @@ def timing(*, arrived_s: int, decided_s: int, minutes: int, days_to_arrival: int
     return delay << 14 | minutes << 2 | days_to_arrival + 1
 
 
-class RecordEntry(msgspec.Struct, frozen=True):
+class RecordEntry(msgspec.Struct, frozen=True, gc=False):
     """One decision as the store keeps it."""
 
     tag: bytes
@@ -72,16 +72,16 @@ def entries(value: bytes, tag: bytes | None = None) -> list[RecordEntry]:
     for owner_tag, digest, arrived_s, packed, sender, purpose, letter in _ENTRY.iter_unpack(value):
         if tag is None or owner_tag == tag:
             found.append(
-                RecordEntry(
-                    tag=owner_tag,
-                    digest=digest,
-                    arrived_s=arrived_s,
-                    decided_s=arrived_s + (packed >> 14),
-                    minutes=packed >> 2 & 0xFFF,
-                    days_to_arrival=(packed & 3) - 1,
-                    sender=sender,
-                    purpose=purpose,
-                    letter=letter.decode("ascii"),
+                RecordEntry(  # by place: names would cost as much as the rest
+                    owner_tag,
+                    digest,
+                    arrived_s,
+                    arrived_s + (packed >> 14),
+                    packed >> 2 & 0xFFF,
+                    (packed & 3) - 1,
+                    sender,
+                    purpose,
+                    letter.decode("ascii"),
                 )
             )
     return found

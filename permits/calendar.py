@@ -56,7 +56,8 @@ def hour_name(at_s: int) -> str:
 
 def rfc3339(at_ms: int) -> str:
     """An instant in UTC with milliseconds, as in all messages."""
-    minute, ms = divmod(at_ms, 60_000)
+    minute = at_ms // 60_000
+    ms = at_ms - minute * 60_000
     return f"{_minute(minute)}{_SECOND[ms // 1000]}{_MILLISECOND[ms % 1000]}"
 
 

@@ -18,10 +18,8 @@ _VALUE: Final = {letter: value for value, pair in enumerate(ALPHABET) for letter
 def encode(partition: int, owner: bytes, digest: bytes) -> str:
     """The code of a permit: partition, first four bytes of the owner key, first byte of the SMS's digest."""
     bits = int.from_bytes(owner[:4]) << 8 | digest[0]
-    pairs = _PAIRS
-    return (
-        pairs[partition] + pairs[bits >> 30] + pairs[bits >> 20 & 1023] + pairs[bits >> 10 & 1023] + pairs[bits & 1023]
-    )
+    of = _PAIRS
+    return f"{of[partition]}{of[bits >> 30]}{of[bits >> 20 & 1023]}{of[bits >> 10 & 1023]}{of[bits & 1023]}"
 
 
 def decode(code: str) -> tuple[int, bytes, int] | None:

@@ -4,10 +4,10 @@ import errno
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Final
 
 import msgspec
-from aiohttp import web
+from aiohttp import hdrs, web
 from prometheus_client import generate_latest
 
 from runtime.errors import StartupError
@@ -17,6 +17,11 @@ from runtime.telemetry import REGISTRY
 
 Readiness = Callable[[], Awaitable[dict[str, Any]]]
 """Facts for `/readyz`; `ready` false makes it a 503."""
+ShortWay = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+ShortWays = dict[tuple[str, str], ShortWay]
+SHORT_WAYS: Final = web.AppKey("short_ways", ShortWays)
+"""Handlers by method and path, for paths without a variable: aiohttp's router costs each request 2 µs and more.
+They must never raise, and see no middleware. Whatever is written in another way takes the long way."""
 
 
 def new_app(*, readiness: Readiness, max_body_bytes: int = 1 << 20) -> web.Application:
@@ -41,6 +46,19 @@ def new_app(*, readiness: Readiness, max_body_bytes: int = 1 << 20) -> web.Appli
     return app
 
 
+def shorten(runner: web.AppRunner) -> None:
+    """Open the short ways of a runner's application; called once it is set up, before it serves."""
+    server = runner.server
+    assert server is not None  # noqa: S101  # for the types
+    ways, rest = runner.app.get(SHORT_WAYS, ShortWays()), server.request_handler
+
+    def handle(request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
+        way = ways.get((request.method, request.raw_path))
+        return rest(request) if way is None or hdrs.EXPECT in request.headers else way(request)
+
+    server.request_handler = handle
+
+
 @asynccontextmanager
 async def opened(app: web.Application, settings: Settings, port: int, role: str) -> AsyncGenerator[int, None]:
     """Serve an application on the role's port; yields the port, StartupError where it is taken.
@@ -49,6 +67,7 @@ async def opened(app: web.Application, settings: Settings, port: int, role: str)
     """
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=settings.drain_s)
     await runner.setup()
+    shorten(runner)
     try:
         site = web.TCPSite(runner, settings.host, port, backlog=1024)
         try:

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from aiohttp.test_utils import TestClient, TestServer
-from aiohttp.web import Application, Request
+from aiohttp.web import Application, AppRunner, Request
 from joserfc.jwk import OKPKey
 
 from api import dev_issuer
@@ -23,10 +23,12 @@ from permits.partition import Route
 from permits.policy import Policy
 from permits.versions import Founding
 from runtime.connection import Client, Wire
+from runtime.doors import shorten
 from runtime.epochs import Epochs
 from runtime.keyring import Keyring
 
 Http = TestClient[Request, Application]
+
 
 ROUTE: Final = Route(key=b"k" * 32, partitions=4)
 PARTITIONS: Final = [partition_keys(tag) for tag in tags(4)]
@@ -45,6 +47,12 @@ class Clock:
 
     def __call__(self) -> int:
         return self.now_ms
+
+
+def take_short_ways(server: TestServer) -> None:
+    """As `runtime.doors.opened` does for the role."""
+    assert isinstance(server.runner, AppRunner)
+    shorten(server.runner)
 
 
 def token(clock: Clock, scope: str = "status") -> str:
@@ -87,6 +95,7 @@ async def serving(
     )
     door = TestServer(app)
     await door.start_server(access_log=None)  # as the role's own door
+    take_short_ways(door)
     async with TestClient(door) as http:
         yield http
     await wires.close()

@@ -29,7 +29,18 @@ from runtime.connection import Client, Wire
 from runtime.employment import Employment
 from runtime.keyring import Keyring
 from runtime.permit_changes import Versioned
-from tests.integration.api_door import DIGEST, DOCUMENT, KEY, NOON_MS, PARTITIONS, ROUTE, Clock, Http, epochs_of
+from tests.integration.api_door import (
+    DIGEST,
+    DOCUMENT,
+    KEY,
+    NOON_MS,
+    PARTITIONS,
+    ROUTE,
+    Clock,
+    Http,
+    epochs_of,
+    take_short_ways,
+)
 
 FIN: Final = "1A2B3C4"
 TIN: Final = "1234567890"
@@ -64,6 +75,7 @@ async def serving(
     )
     door = TestServer(app)
     await door.start_server(access_log=None)
+    take_short_ways(door)
     async with TestClient(door) as http:
         yield http
     await wires.close()

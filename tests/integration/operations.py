@@ -13,7 +13,7 @@ from api.app import build_app
 from api.auth import Caller, InvalidTokenError
 from api.contract import Answer, Call, Operation
 from runtime.problems import ProblemError
-from tests.integration.api_door import Http
+from tests.integration.api_door import Http, take_short_ways
 
 TOKEN: Final = {"Authorization": "Bearer good"}
 TRACE: Final = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -132,6 +132,7 @@ async def http(seen: Seen) -> AsyncGenerator[Http]:
 
     server = TestServer(build_app(registry(seen), verify=admitting, readiness=readiness))
     await server.start_server(access_log=None)
+    take_short_ways(server)
     async with TestClient(server) as client:
         yield client
 

@@ -4,9 +4,10 @@ import json
 import re
 
 import pytest
+from yarl import URL
 
 from tests.integration.api_door import Http
-from tests.integration.operations import SECRET, TOKEN, TRACE, Query, Seen, http, problem, seen
+from tests.integration.operations import SECRET, TOKEN, TRACE, Choice, Query, Seen, http, problem, seen
 
 __all__ = ["http", "seen"]
 
@@ -125,6 +126,21 @@ async def test_a_store_that_is_away_is_a_503_and_a_bug_a_500(
     assert (await problem(response))[0] == status
     assert response.headers.get("Retry-After") == ("1" if status == 503 else None)
     assert ("request failed" in caplog.text) is (status == 500)
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [("/v1/notes", {}), ("/v1/%6Eotes", {}), ("/v1/notes", {"Expect": "100-continue"})],
+)
+async def test_past_the_router_and_through_it_an_answer_is_the_same(
+    http: Http, seen: Seen, path: str, headers: dict[str, str]
+) -> None:
+    url = http.make_url("/").join(URL(path, encoded=True))
+    response = await http.session.post(url, json={"items": []}, headers={**TOKEN, **headers})
+    said = {name: response.headers[name] for name in ("ETag", "Location", "Content-Type", "Cache-Control")}
+    assert (response.status, await response.json(), said["ETag"]) == (200, {"ok": True}, '"7.1"')
+    assert [type(call.body) for call in seen.calls] == [Choice]
+    assert (await problem(await http.session.patch(url)))[0] == 405
 
 
 async def test_a_handlers_own_problem_is_the_answer(http: Http) -> None:

@@ -15,6 +15,7 @@ from api.contract import Answer, Call, Operation
 from api.door import handler_of
 from api.quick_response import QuickResponse
 from tests.eventually import eventually
+from tests.integration.api_door import take_short_ways
 
 LARGE: Final = b'"' + b"a" * 1_000_000 + b'"'
 
@@ -53,7 +54,10 @@ async def port(asked: list[str]) -> AsyncIterator[int]:
     async def readiness() -> dict[str, Any]:
         return {"ready": True}
 
-    async with TestClient(TestServer(build_app(registry(asked), verify=no_issuer, readiness=readiness))) as client:
+    server = TestServer(build_app(registry(asked), verify=no_issuer, readiness=readiness))
+    await server.start_server()
+    take_short_ways(server)
+    async with TestClient(server) as client:
         assert client.port is not None
         yield client.port
 

@@ -60,9 +60,9 @@ async def test_replies_come_raw_and_in_order(server: EmbeddedStore, redis: Clien
 async def test_commands_packed_before_are_asked_the_same_way(server: EmbeddedStore) -> None:
     async with opened(server.url) as wires:
         commands = packed([("ECHO", b"\xff\x00"), ["ECHO", 7]])
-        assert await wires.read_packed(commands, 2) == [b"\xff\x00", b"7"]
-        assert await wires.read_packed(commands.replace(b"\xff\x00", b"ab"), 2) == [b"ab", b"7"]
-        assert await wires.read_packed(b"", 0) == []
+        assert await wires.ask_packed(commands, 2) == [b"\xff\x00", b"7"]
+        assert await wires.ask_packed(commands.replace(b"\xff\x00", b"ab"), 2) == [b"ab", b"7"]
+        assert await wires.ask_packed(b"", 0) == []
 
 
 @pytest.mark.usefixtures("redis")
