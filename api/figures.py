@@ -6,13 +6,14 @@ from typing import Final, Literal
 import msgspec
 
 from permits.calendar import BAKU, rfc3339
-from permits.outcomes import APPROVED, DEAD, DUPLICATE, MOVED, REASON_OF, SHED, Reason
+from permits.outcomes import APPROVED, CANCELLATIONS, DEAD, DUPLICATE, MOVED, REASON_OF, SHED, Reason
 from runtime.figures import Figures, PartitionFigures, Rates, rates, together
 
-Verdict = Literal["approved", "refused", "duplicate", "shed", "moved", "dead"]
+Verdict = Literal["approved", "refused", "cancelled", "duplicate", "shed", "moved", "dead"]
 VERDICT_OF: Final[dict[str, Verdict]] = {
     APPROVED: "approved",
     **dict.fromkeys(REASON_OF, "refused"),
+    **dict.fromkeys(CANCELLATIONS, "cancelled"),
     DUPLICATE: "duplicate",
     SHED: "shed",
     MOVED: "moved",
@@ -24,9 +25,11 @@ class Totals(msgspec.Struct, frozen=True):
     """SMS ended today."""
 
     decided: int
-    """Approved and refused."""
+    """Approved, refused and cancelled."""
     approved: int
     refused: int
+    cancelled: int
+    """SMS by which a permit was cancelled."""
     duplicate: int
     shed: int
     moved: int
@@ -117,7 +120,8 @@ def _totals(now: Figures) -> Totals:
     return Totals(
         decided=now.decided,
         approved=now.approved,
-        refused=now.decided - now.approved,
+        refused=now.refused,
+        cancelled=now.cancelled,
         duplicate=letters[DUPLICATE],
         shed=letters[SHED],
         moved=letters[MOVED],
