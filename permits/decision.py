@@ -146,7 +146,7 @@ class Model:
 
     def release(self, owner: str, identity: str, at_s: int) -> None:
         """An approval that was held is told: its permit begins."""
-        for entry in self._records[owner]:
+        for entry in self._records.get(owner, ()):
             if entry.identity == identity and entry.letter == APPROVED and entry.is_held:
                 entry.is_held, entry.begins_s = False, max(entry.arrival_s, at_s)
 
@@ -158,7 +158,7 @@ class Model:
 
     def cancel(self, owner: str, name: Name) -> None:
         """A permit is cancelled by SMS, as it is told."""
-        for entry in self._records[owner]:
+        for entry in self._records.get(owner, ()):
             if (entry.identity, entry.arrival_s) == name and entry.letter == APPROVED:
                 entry.letter = WITHDRAWN if entry.is_held else ENDED
 

@@ -9,6 +9,7 @@ from typing import Literal
 
 import msgspec
 
+from permits.calendar import local_day
 from permits.employees import Deed, Stored
 from permits.outcomes import Reason
 
@@ -126,6 +127,11 @@ class CancelledPermit(msgspec.Struct, frozen=True, gc=False, array_like=True):
     purpose: int
     days_to_arrival: int
     """From the day whose permit it was to the day of arrival."""
+
+    @property
+    def day(self) -> int:
+        """The Baku day whose permit it was."""
+        return local_day(self.arrived_s * 1000) - self.days_to_arrival
 
 
 class Cancellation(msgspec.Struct, frozen=True, gc=False, array_like=True):
