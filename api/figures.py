@@ -1,5 +1,6 @@
 """The monitor's answer: figures of `runtime.figures` in the api's own words. Pure."""
 
+from collections import Counter
 from datetime import date, datetime
 from typing import Final, Literal
 
@@ -106,13 +107,20 @@ def monitor(before: Figures, now: Figures) -> Monitor:
         day=datetime.fromtimestamp(now.at_ms / 1000, BAKU).date(),
         rates=rates(before, now),
         totals=_totals(now),
-        verdicts=[
-            VerdictCount(purpose=purpose or None, verdict=VERDICT_OF[letter], reason=REASON_OF.get(letter), count=count)
-            for (purpose, letter), count in sorted(now.outcomes.items())
-        ],
+        verdicts=_verdicts(now),
         lag=_lag(now),
         partitions=[_partition_lag(number, partition) for number, partition in enumerate(now.partitions)],
     )
+
+
+def _verdicts(now: Figures) -> list[VerdictCount]:
+    """Each verdict once: two letters are `cancelled`."""
+    counted = Counter[tuple[int, Verdict, Reason | None]]()
+    for (purpose, letter), count in sorted(now.outcomes.items()):
+        counted[purpose, VERDICT_OF[letter], REASON_OF.get(letter)] += count
+    return [
+        VerdictCount(purpose or None, verdict, reason, count) for (purpose, verdict, reason), count in counted.items()
+    ]
 
 
 def _totals(now: Figures) -> Totals:
