@@ -1,18 +1,20 @@
 """The monitor's answer: figures of `runtime.figures` in the api's own words. Pure."""
 
+from collections import Counter
 from datetime import date, datetime
 from typing import Final, Literal
 
 import msgspec
 
 from permits.calendar import BAKU, rfc3339
-from permits.outcomes import APPROVED, DEAD, DUPLICATE, MOVED, REASON_OF, SHED, Reason
+from permits.outcomes import APPROVED, CANCELLATIONS, DEAD, DUPLICATE, MOVED, REASON_OF, SHED, Reason
 from runtime.figures import Figures, PartitionFigures, Rates, rates, together
 
-Verdict = Literal["approved", "refused", "duplicate", "shed", "moved", "dead"]
+Verdict = Literal["approved", "refused", "cancelled", "duplicate", "shed", "moved", "dead"]
 VERDICT_OF: Final[dict[str, Verdict]] = {
     APPROVED: "approved",
     **dict.fromkeys(REASON_OF, "refused"),
+    **dict.fromkeys(CANCELLATIONS, "cancelled"),
     DUPLICATE: "duplicate",
     SHED: "shed",
     MOVED: "moved",
@@ -24,9 +26,11 @@ class Totals(msgspec.Struct, frozen=True):
     """SMS ended today."""
 
     decided: int
-    """Approved and refused."""
+    """Approved, refused and cancelled."""
     approved: int
     refused: int
+    cancelled: int
+    """SMS by which a permit was cancelled."""
     duplicate: int
     shed: int
     moved: int
@@ -103,13 +107,20 @@ def monitor(before: Figures, now: Figures) -> Monitor:
         day=datetime.fromtimestamp(now.at_ms / 1000, BAKU).date(),
         rates=rates(before, now),
         totals=_totals(now),
-        verdicts=[
-            VerdictCount(purpose=purpose or None, verdict=VERDICT_OF[letter], reason=REASON_OF.get(letter), count=count)
-            for (purpose, letter), count in sorted(now.outcomes.items())
-        ],
+        verdicts=_verdicts(now),
         lag=_lag(now),
         partitions=[_partition_lag(number, partition) for number, partition in enumerate(now.partitions)],
     )
+
+
+def _verdicts(now: Figures) -> list[VerdictCount]:
+    """Each verdict once: two letters are `cancelled`."""
+    counted = Counter[tuple[int, Verdict, Reason | None]]()
+    for (purpose, letter), count in sorted(now.outcomes.items()):
+        counted[purpose, VERDICT_OF[letter], REASON_OF.get(letter)] += count
+    return [
+        VerdictCount(purpose or None, verdict, reason, count) for (purpose, verdict, reason), count in counted.items()
+    ]
 
 
 def _totals(now: Figures) -> Totals:
@@ -117,7 +128,8 @@ def _totals(now: Figures) -> Totals:
     return Totals(
         decided=now.decided,
         approved=now.approved,
-        refused=now.decided - now.approved,
+        refused=now.refused,
+        cancelled=now.cancelled,
         duplicate=letters[DUPLICATE],
         shed=letters[SHED],
         moved=letters[MOVED],

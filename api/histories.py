@@ -45,7 +45,8 @@ class DecisionShown(msgspec.Struct, frozen=True):
     phone: int
     """1 is the first phone in this history that asked; two phones may rarely be told as one."""
     purpose: int | None
-    verdict: Literal["approved", "refused"]
+    verdict: Literal["approved", "refused", "cancelled"]
+    """`cancelled`: by this SMS a permit was."""
     reason: Reason | None
     permit: str | None
     """Code of the permit, whatever became of it since."""
@@ -173,9 +174,9 @@ def _shown(decided: Sequence[tuple[int, RecordEntry]], partition: int, owner: by
             day=rfc3339(day * DAY_MS)[:10],
             phone=phones.setdefault(entry.sender, len(phones) + 1),
             purpose=entry.purpose or None,
-            verdict="refused" if entry.refused else "approved",
+            verdict="approved" if entry.granted else "cancelled" if entry.cancels else "refused",
             reason=REASON_OF.get(entry.letter),
-            permit=None if entry.refused else codes.encode(partition, owner, entry.digest),
+            permit=None if not entry.granted else codes.encode(partition, owner, entry.digest),
             held_until=rfc3339(entry.decided_s * 1000) if entry.waiting else None,
         )
         for day, entry in decided

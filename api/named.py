@@ -16,7 +16,7 @@ from permits import codes
 from permits.amended import AmendedPermit
 from permits.calendar import day_name, day_start_ms, local_day
 from permits.employees import EmployeePermit
-from permits.outcomes import WITHDRAWN
+from permits.outcomes import ENDED, WITHDRAWN
 from permits.policy import Policy, Purpose
 from runtime.permit_changes import Versioned
 
@@ -89,7 +89,7 @@ class Naming:
                 employees.append(Versioned(version, record))
         for value in records:
             for entry in entries(value or b""):
-                if not entry.refused and entry.digest[0] == byte:
+                if entry.granted and entry.digest[0] == byte:
                     decided = self._decided(partition, field, entry)
                     sms.setdefault(decided.permit.field, decided)
         return Named(partition, keys, field, [*sms.values(), *employees])
@@ -110,7 +110,7 @@ class Naming:
             from_ms=from_ms,
             until_ms=until_ms,
             ends_ms=honoured_until_ms(from_ms, purpose) if until_ms is None else until_ms,
-            status="cancelled" if entry.letter == WITHDRAWN else "active",
+            status="cancelled" if entry.letter in (WITHDRAWN, ENDED) else "active",
         )
         if entry.waiting:
             day = day_name(local_day(entry.arrived_s * 1000))

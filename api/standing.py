@@ -16,7 +16,7 @@ from permits import codes
 from permits.amended import AmendedPermit
 from permits.calendar import rfc3339
 from permits.employees import EmployeePermit, Epoch, effective
-from permits.outcomes import APPROVED, REASON_OF, WITHDRAWN
+from permits.outcomes import ENDED, REASON_OF, WITHDRAWN
 from permits.partition import FIELD_BYTES
 from permits.policy import Policy, Purpose
 
@@ -68,7 +68,8 @@ def standing(
 ) -> list[Standing]:
     """All decisions of one owner, newest first; of every owner of the field, where `owner` is the field alone.
 
-    An approval that is held back is not among them: it is no permit yet, and nobody shall learn of it early.
+    An approval that is held back is not among them: it is no permit yet, and nobody shall learn of it early. Nor is an
+    SMS that cancelled a permit: the permit itself tells.
 
     `records` from the newest day to the oldest, None where none is; `held` is what HGETALL replies.
     """
@@ -88,7 +89,9 @@ def standing(
             found += [
                 _decided(entry, partition, field, policy, now_ms)
                 for entry in reversed(entries(value, tag))
-                if not entry.waiting and (not amended or (entry.digest.hex(), entry.decided_s) not in amended)
+                if not entry.waiting
+                and not entry.cancels
+                and (not amended or (entry.digest.hex(), entry.decided_s) not in amended)
             ]
     if len(found) > 1:
         found.sort(key=_newest_first)
@@ -148,7 +151,7 @@ def _decided(entry: RecordEntry, partition: int, field: bytes, policy: Policy, n
     if entry.letter == WITHDRAWN:
         cancelled = codes.encode(partition, field, entry.digest)
         permit = Permit(cancelled, "sms", code, "cancelled", None, None, zone, None)
-    elif entry.letter != APPROVED:
+    elif not entry.granted:
         reason = REASON_OF.get(entry.letter)
         permit = Permit(None, "sms", code, "refused", None, None, zone, reason, None, decided_at)
     else:
@@ -157,7 +160,11 @@ def _decided(entry: RecordEntry, partition: int, field: bytes, policy: Policy, n
             codes.encode(partition, field, entry.digest),
             "sms",
             code,
-            "active" if now_ms < (until_ms or honoured_until_ms(decided_ms, purpose)) else "expired",
+            "cancelled"
+            if entry.letter == ENDED
+            else "active"
+            if now_ms < (until_ms or honoured_until_ms(decided_ms, purpose))
+            else "expired",
             decided_at,
             None if until_ms is None else rfc3339(until_ms),
             zone,

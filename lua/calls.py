@@ -3,6 +3,7 @@
 `decide` is built and read apart from sending it, since a lane sends it together with its next read.
 """
 
+import struct
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -19,6 +20,8 @@ Command = list[Arg]
 MESSAGE_BYTES: Final = 36
 ASK: Final = "?"
 """In the place of an outcome letter: the rules decide."""
+CANCEL: Final = "!"
+"""In its place, too: the SMS asks to cancel a permit."""
 
 
 class Decided(msgspec.Struct, frozen=True):
@@ -68,6 +71,8 @@ class Batch(msgspec.Struct, frozen=True):
     """Rows of limits, lists and rules (`rule_row`)."""
     frames: Sequence[tuple[str, str]]
     """Rests of refusals, before and after the document's tail."""
+    holders: Sequence[bytes]
+    """The field of each message that asks to cancel."""
     texts: Sequence[Arg]
     now_ms: int
     audit: bytes
@@ -81,7 +86,7 @@ def decide_command(keys: PartitionKeys, *, epoch: str, batch: Batch, record_byte
     command: Command = [
         "FCALL",
         library.DECIDE,
-        8 + len(batch.days) + len(batch.hours),
+        8 + len(batch.days) + len(batch.hours) + len(batch.holders),
         keys.fence("decide"),
         keys.inbound,
         keys.replies,
@@ -93,8 +98,9 @@ def decide_command(keys: PartitionKeys, *, epoch: str, batch: Batch, record_byte
     ]
     command += [keys.day(day) for day in batch.days]
     command += [keys.senders(hour) for hour in batch.hours]
+    command += [keys.holder(field) for field in batch.holders]
     command += [epoch, batch.first_id, id_after(batch.last_id), batch.count, record_bytes, batch.audit]
-    command += [batch.counts_expiry_s, batch.messages, batch.seals, len(batch.days), batch.now_ms]
+    command += [batch.counts_expiry_s, batch.messages, batch.seals, len(batch.days), len(batch.holders), batch.now_ms]
     command += [len(batch.rules), *batch.rules, len(batch.frames), *frames]
     command += batch.day_expiries_s
     command += batch.hour_expiries_s
@@ -114,6 +120,11 @@ def rule_row(limits: Limits, lists: Sequence[int], rules: Sequence[Rule]) -> byt
             *(byte for rule in rules for byte in (rule.limit, len(rule.purposes), *rule.purposes)),
         )
     )
+
+
+def cancellable_since(*, arrived_since_s: int, endless_since_s: int) -> bytes:
+    """Which permits an SMS may cancel: by when the SMS that obtained them arrived, and when those without end began."""
+    return struct.pack(">II", arrived_since_s, endless_since_s)
 
 
 def decide_reply(reply: Any) -> DecideReply:

@@ -5,27 +5,33 @@
 -- the whole batch was applied by an earlier call whose answer was lost.
 --
 -- KEYS  1 fence  2 inbound  3 replies  4 audit  5 dead  6 counts  7 blocked  8 held  9.. day records, consecutive
---       days, oldest first, then the senders of permits that end before some hours
+--       days, oldest first, then the senders of permits that end before some hours, then for each '!' the records
+--       of its holder
 -- ARGV  1 epoch  2 id of the first entry  3 lowest id that stays (last id + 1)  4 number of entries
 --       5 bytes a record may hold  6 the batch's audit JSON  7 expiry of counts, s
 --       8 messages, STRIDE bytes each:
---           1-4 field | 5-25 entry without its letter | 26 letter, '?' where the rules decide | 27 index of the
---           day of arrival, from 0 | 28 rule row, from 1 | 29 refusal frame, 0: no reply | 30 1 = known by its text
+--           1-4 field | 5-25 entry without its letter | 26 letter, '?' where the rules decide, '!' where it asks
+--           to cancel a permit (of its purpose, 0: of any) | 27 index of the day of arrival, from 0
+--           | 28 rule row, from 1 | 29 refusal frame, 0: no reply | 30 1 = known by its text
 --           | 31 a '?': which hour's senders take its number, from 1; 0 where it is held | 32-35 document's tail
 --           | 36 a '?': minutes that its approval is held, 0: not
---           A '?' has three frames in a row: for the quota, for abuse, for a list.
---       9 sealed numbers of the senders, SEAL bytes a '?'  10 number of day records  11 now, ms
---       12 number of rule rows, then the rows, bytes: refusals answered an hour, requests a day, phones a day, each
+--           A '?' has three frames in a row: for the quota, for abuse, for a list; a '!' two: cancelled, and nothing
+--           to cancel.
+--       9 sealed numbers of the senders, SEAL bytes a '?'  10 number of day records  11 number of '!'  12 now, ms
+--       13 number of rule rows, then the rows, bytes: refusals answered an hour, requests a day, phones a day, each
 --       0 for no limit; number of lists that bar, lists...; then {limit, count of purposes, purposes...}*
 --       then the number of refusal frames, then (before, after) of each
 --       then the expiry of each day record and each hour's senders, s
---       then texts: two a '?' (start of the reply, and the rest if approved, or what is held in its place), none for
---       'M', one for any other
+--       then texts: two a '?' (start of the reply, and the rest if approved, or what is held in its place), two a '!'
+--       (start of the reply, and two times of 4 bytes, s: since when the SMS that obtained a permit must have arrived,
+--       and since when one without end must have begun), none for 'M', one for any other
 -- A record's entries, ENTRY bytes each:
 --       1-4 owner's tag | 5-8 digest of (source, sender, id) | 9-10 digest of the text | 11-14 arrival, s
 --       | 15-18 seconds to the decision << 14 | minutes << 2 | days from quota day to arrival + 1
 --       | 19-20 first bytes of the sender's hash | 21 purpose | 22 letter
 --       An approval that is held has the letter 'w', and as the moment of its decision the end of the hold.
+--       A permit that its phone has cancelled is an 'e', one that was cancelled while it was held a 'v'.
+-- The holder's records: an officer has changed the permit of a field 's<digest, hex>-<moment of its decision, s>'.
 -- A document's value in `blocked`, LISTED bytes for each list it stands on:
 --       1 list | 2-5 from, s | 6-9 until, s, 0 no end
 -- A permit's field among the senders: the field of its record, 4 bytes, and its digest, 6
@@ -39,13 +45,16 @@ local ENTRY = 22
 local LISTED = 9
 local SEAL = 16
 local ID_AT, TEXT_AT, ARRIVAL_AT, TIMES_AT, DAY_AT, SENDER_AT, PURPOSE_AT, LETTER_AT = 4, 8, 10, 14, 17, 18, 20, 21
--- Letters as bytes, '?aqdkDSMX': no string is made for each message, and none can be taken apart while loading.
-local ASK, APPROVED, QUOTA, ABUSE, BLOCKED = 63, 97, 113, 100, 107
+-- Letters as bytes, '?!aqdkcynDSMXwve': no string is made for each message; none can be taken apart while loading.
+local ASK, CANCEL, APPROVED, QUOTA, ABUSE, BLOCKED = 63, 33, 97, 113, 100, 107
+local CANCELLED, CANCELLED_HELD, NOTHING = 99, 121, 110
 local DUPLICATE, SHED, MOVED, DEAD = 68, 83, 77, 88
-local HELD, WITHDRAWN = 119, 118
-local IS_PERMIT = {[APPROVED] = true, [HELD] = true}
-local NO_REFUSAL = {[APPROVED] = true, [HELD] = true, [WITHDRAWN] = true}
-local FRAME_OF = {[QUOTA] = 0, [ABUSE] = 1, [BLOCKED] = 2}
+local HELD, WITHDRAWN, ENDED = 119, 118, 101
+local IS_PERMIT = {[APPROVED] = true, [HELD] = true, [ENDED] = true}
+local NO_REFUSAL = {
+  [APPROVED] = true, [HELD] = true, [WITHDRAWN] = true, [ENDED] = true, [CANCELLED] = true, [CANCELLED_HELD] = true,
+}
+local FRAME_OF = {[QUOTA] = 0, [ABUSE] = 1, [BLOCKED] = 2, [CANCELLED] = 0, [CANCELLED_HELD] = 0, [NOTHING] = 1}
 local DAYS_AT = 8
 local TEXT_WINDOW_S = 120
 local DEDUP_DAYS = 2
@@ -184,6 +193,87 @@ local function judge(row, past, phone)
   return APPROVED
 end
 
+local function hex(bytes)
+  return (string.gsub(bytes, '.', function(one) return string.format('%02x', string.byte(one)) end))
+end
+
+-- The places of the permits that a '!' may cancel, newest first.
+local function cancellable(values, days, blob, base, times, now_s)
+  local sub, byte, floor = string.sub, string.byte, math.floor
+  local tag, phone, purpose = sub(blob, base + 5, base + 8), sub(blob, base + 23, base + 24), byte(blob, base + 25)
+  local arrived_since, endless_since = u32(times, 1), u32(times, 5)
+  local found = {}
+  for j = 1, values and days or 0 do
+    local value = values[j]
+    for at = 1, value and #value or 0, ENTRY do
+      local asked_for, letter = byte(value, at + PURPOSE_AT, at + LETTER_AT)
+      local arrival = u32(value, at + ARRIVAL_AT)
+      if (letter == APPROVED or letter == HELD) and (purpose == 0 or asked_for == purpose)
+        and arrival >= arrived_since and sub(value, at, at + 3) == tag
+        and sub(value, at + SENDER_AT, at + SENDER_AT + 1) == phone then
+        local packed = u32(value, at + TIMES_AT)
+        local begins, minutes = arrival + floor(packed / 16384), floor(packed / 4) % 4096
+        local stands = minutes > 0 and begins + minutes * 60 > now_s or minutes == 0 and begins >= endless_since
+        if letter == HELD or stands then
+          found[#found + 1] = {
+            begins = begins, day = j, at = at, letter = letter, arrival = arrival, purpose = asked_for,
+            digest = hex(sub(value, at + ID_AT, at + ID_AT + 5)), days_to_arrival = packed % 4 - 1,
+          }
+        end
+      end
+    end
+  end
+  table.sort(found, function(a, b)
+    if a.begins ~= b.begins then
+      return a.begins > b.begins
+    end
+    return a.day > b.day or a.day == b.day and a.at > b.at
+  end)
+  return found
+end
+
+-- Takes an approval that waits out of those that this call holds, or names it among those that stand in `held`.
+local function unheld(key, held, withdrawn, owner, permit)
+  local named = '"' .. owner .. '","' .. permit.digest .. '"'
+  for m = 2, #held, 2 do
+    if string.find(held[m], named, 1, true) then
+      table.remove(held, m)
+      table.remove(held, m - 1)
+      return true
+    end
+  end
+  local due_ms = permit.begins * 1000
+  for _, member in ipairs(redis.call('ZRANGEBYSCORE', key, due_ms, due_ms + 999)) do
+    if string.find(member, named, 1, true) then
+      withdrawn[#withdrawn + 1] = member
+      return true
+    end
+  end
+  return false
+end
+
+-- What a '!' does to the permits that it may cancel: its letter, the trail's words for it, and the permit, nil: none.
+-- What an officer has changed is his, and an approval that waits nowhere cannot be told any more: both are passed over.
+local function cancel(found, holder, held_key, held, withdrawn, owner)
+  local passed = {}
+  for _, permit in ipairs(found) do
+    local letter
+    if permit.letter == HELD then
+      letter = unheld(held_key, held, withdrawn, owner, permit) and CANCELLED_HELD
+    elseif redis.call('HEXISTS', holder, string.format('s%s-%.0f', permit.digest, permit.begins)) == 0 then
+      letter = CANCELLED
+    end
+    if letter then
+      local words = string.format(
+        '["%s",%.0f,%d,%d]', permit.digest, permit.arrival, permit.purpose, permit.days_to_arrival
+      )
+      return letter, words .. ',[' .. table.concat(passed, ',') .. ']', permit
+    end
+    passed[#passed + 1] = string.format('["%s",%.0f]', permit.digest, permit.arrival)
+  end
+  return NOTHING, 'null,[' .. table.concat(passed, ',') .. ']'
+end
+
 -- Adds to the counters in one write. A counter that is no number starts anew: it may not stop the decisions.
 local function count(key, tally, expiry)
   local names, fields = {}, {}
@@ -215,12 +305,13 @@ local function decide(keys, args)
     return {'gap'}
   end
   local days = tonumber(args[10])
-  local hours = #keys - DAYS_AT - days
+  local hours = #keys - DAYS_AT - days - tonumber(args[11])
   check_types(keys, DAYS_AT + 1 + days)
 
   local cap, audit, counts_expiry, blob, seals = tonumber(args[5]), args[6], args[7], args[8], args[9]
-  local now_ms = tonumber(args[11])
-  local at = 12
+  local now_ms = tonumber(args[12])
+  local now_s = math.floor(now_ms / 1000)
+  local at = 13
   local rule_rows = {}
   for r = 1, tonumber(args[at]) do
     rule_rows[r] = parse_rules(args[at + r])
@@ -251,6 +342,7 @@ local function decide(keys, args)
 
   local letters, answers, held, dead, tally, silent, unanswered = {}, {}, {}, {}, {}, {}, 0
   local ids_reused = 0
+  local cancels, withdrawn, cancellations = 0, {}, {}
   for i = 1, n do
     local base, field = (i - 1) * STRIDE, fields[i]
     local timing, _, _, purpose, asked, day, named, frame, by_text, hour = byte(blob, base + 22, base + 31)
@@ -290,14 +382,29 @@ local function decide(keys, args)
           else
             letter = past and judge(row, past, sub(blob, base + 23, base + 24)) or APPROVED
           end
+        elseif asked == CANCEL then
+          local found = cancellable(values, days, blob, base, args[at + 1], now_s)
+          local holder = keys[DAYS_AT + days + hours + cancels + 1]
+          local became, words, permit = cancel(found, holder, keys[8], held, withdrawn, hex(owners[i]))
+          letter = became
+          cancellations[#cancellations + 1] = string.format('[%d,%s]', i - 1, words)
+          if permit then
+            local j, value = permit.day, values[permit.day]
+            if not touched[j][field] then
+              order[j][#order[j] + 1] = field
+            end
+            touched[j][field] = sub(value, 1, permit.at + LETTER_AT - 1)
+              .. string.char(letter == CANCELLED and ENDED or WITHDRAWN) .. sub(value, permit.at + ENTRY, -1)
+            record = touched[day][field] or record
+          end
         end
         if not touched[day][field] then
           order[day][#order[day] + 1] = field
         end
         local hold = letter == APPROVED and byte(blob, base + 36) or 0
         if hold > 0 then
-          local packed = u32(blob, base + 19)
-          local times = begun(packed, math.floor(packed / 16384) + hold * 60)
+          -- The second at which it stands in `held`, though its arrival may lie ahead of our clock.
+          local times = begun(u32(blob, base + 19), math.max(0, now_s + hold * 60 - u32(blob, base + 15)))
           touched[day][field] = record
             .. sub(blob, base + 5, base + 18) .. times .. sub(blob, base + 23, base + 25) .. string.char(HELD)
         else
@@ -311,10 +418,10 @@ local function decide(keys, args)
           local kept = senders[hour]
           kept[#kept + 1] = field .. sub(blob, base + 9, base + 14)
           kept[#kept + 1] = sub(seals, sealed + 1, sealed + SEAL)
-        elseif frame == 0 or past and row.answered and past.refusals >= row.answered then
+        elseif frame == 0 or past and row.answered and past.refusals >= row.answered and not NO_REFUSAL[letter] then
           silent[i], unanswered = 49, unanswered + 1
         else
-          local own = asked == ASK and frame + FRAME_OF[letter] or frame
+          local own = (asked == ASK or asked == CANCEL) and frame + FRAME_OF[letter] or frame
           local before, after = args[frames_at + 2 * own - 2], args[frames_at + 2 * own - 1]
           if after == '' then
             answers[#answers + 1] = args[at] .. before
@@ -326,6 +433,9 @@ local function decide(keys, args)
       if asked == ASK then
         at = at + 2
         sealed = sealed + SEAL
+      elseif asked == CANCEL then
+        at = at + 2
+        cancels = cancels + 1
       else
         at = at + 1
       end
@@ -359,6 +469,9 @@ local function decide(keys, args)
       redis.call('EXPIREAT', keys[DAYS_AT + days + h], args[expiries_at + days + h - 1], 'NX')
     end
   end
+  if #withdrawn > 0 then
+    redis.call('ZREM', keys[8], unpack(withdrawn))
+  end
   if #held > 0 then
     redis.call('ZADD', keys[8], unpack(held))
   end
@@ -369,11 +482,15 @@ local function decide(keys, args)
     redis.call('XADD', keys[5], '*', 'm', dead[i])
   end
   local outcome = string.char(unpack(letters))
+  local trail = {'m', audit, 'v', outcome}
   if unanswered > 0 then
-    redis.call('XADD', keys[4], '*', 'm', audit, 'v', outcome, 'w', string.char(unpack(silent)))
-  else
-    redis.call('XADD', keys[4], '*', 'm', audit, 'v', outcome)
+    trail[5], trail[6] = 'w', string.char(unpack(silent))
   end
+  if #cancellations > 0 then
+    trail[#trail + 1] = 'c'
+    trail[#trail + 1] = '[' .. table.concat(cancellations, ',') .. ']'
+  end
+  redis.call('XADD', keys[4], '*', unpack(trail))
   count(keys[6], tally, counts_expiry)
   return {'decided', outcome, ids_reused, removed, unanswered}
 end

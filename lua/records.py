@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from permits.outcomes import APPROVED, HELD, REASON_OF
+from permits.outcomes import APPROVED, CANCELLATIONS, GRANTED, HELD, REASON_OF
 
 RECORDS_VERSION: Final = 2
 """Of this layout; a store keeps the one it was made with."""
@@ -57,6 +57,16 @@ class RecordEntry(msgspec.Struct, frozen=True, gc=False):
     def waiting(self) -> bool:
         """Whether this is an approval that is held back until `decided_s`."""
         return self.letter == HELD
+
+    @property
+    def granted(self) -> bool:
+        """Whether this was approved, whatever became of the permit."""
+        return self.letter in GRANTED
+
+    @property
+    def cancels(self) -> bool:
+        """Whether this is an SMS that has cancelled a permit."""
+        return self.letter in CANCELLATIONS
 
     @property
     def refused(self) -> bool:

@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from permits.calendar import local_day
 from permits.employees import Deed, Stored
 from permits.outcomes import Reason
 
@@ -16,7 +17,8 @@ Lang = Literal["az", "ru", "en"]
 Channel = Literal["sms", "app"]
 """By which way an SMS came: an aggregator's, as its configuration says."""
 Verdict = Literal["approved", "refused", "cancelled", "extended"]
-"""Of a decision, the first two; of an officer's act on a permit, the others."""
+"""Of a decision, the first two; of an officer's act on a permit, the others. An SMS with the cancel word is answered
+`cancelled` too."""
 
 
 class InboundSms(msgspec.Struct, frozen=True, gc=False):
@@ -123,7 +125,8 @@ class AuditBatch(msgspec.Struct, frozen=True):
     """What one call of `decide` did: the field `m` of an audit entry.
 
     The field `v` beside it holds one outcome letter a row, in order (`permits.outcomes`). Where refusals went
-    unanswered there is a field `w` too: `1` for each such row, `0` for any other.
+    unanswered there is a field `w` too: `1` for each such row, `0` for any other. Where rows have the cancel word, the
+    field `c` is an array of `Cancellation`.
     """
 
     partition: int
@@ -132,6 +135,35 @@ class AuditBatch(msgspec.Struct, frozen=True):
     """Version of the policy in force."""
     decided_ms: int
     rows: list[AuditRow]
+
+
+class CancelledPermit(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """A permit that an SMS has cancelled, as the day record names it."""
+
+    digest: str
+    """Of the SMS that obtained it, 12 hex digits."""
+    arrived_s: int
+    """When that SMS arrived."""
+    purpose: int
+    days_to_arrival: int
+    """From the day whose permit it was to the day of arrival."""
+
+    @property
+    def day(self) -> int:
+        """The Baku day whose permit it was."""
+        return local_day(self.arrived_s * 1000) - self.days_to_arrival
+
+
+class Cancellation(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """What an SMS with the cancel word has done."""
+
+    row: int
+    """Its place in the batch, from 0."""
+    permit: CancelledPermit | None
+    """None: nothing was left for it to cancel."""
+    passed_over: list[tuple[str, int]]
+    """Digest and arrival, s, of newer permits that it could not have: an officer has changed them, or they were held
+    and cannot be told any more."""
 
 
 class HeldApproval(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -237,6 +269,7 @@ SEALED_MARK: Final = b'"sealed":'
 REPLY_DECODER = msgspec.json.Decoder(Reply)
 AUDIT_DECODER = msgspec.json.Decoder(AuditBatch)
 SETTLED_DECODER = msgspec.json.Decoder(AuditSettled)
+CANCELLATIONS_DECODER = msgspec.json.Decoder(list[Cancellation])
 HELD_DECODER = msgspec.json.Decoder(HeldApproval)
 DEAD_DECODER = msgspec.json.Decoder(DeadLetter)
 ENCODER = msgspec.json.Encoder()

@@ -19,6 +19,7 @@ Reason = Literal[
     "zone",
     "late",
     "regime_off",
+    "nothing_to_cancel",
 ]
 REASONS: Final[tuple[Reason, ...]] = get_args(Reason)
 
@@ -36,6 +37,7 @@ REFUSALS: Final[dict[Reason, str]] = {
     "zone": "z",
     "late": "l",
     "regime_off": "o",
+    "nothing_to_cancel": "n",
 }
 REASON_OF: Final[dict[str, Reason]] = {letter: reason for reason, letter in REFUSALS.items()}
 
@@ -43,6 +45,18 @@ HELD: Final = "w"
 """An approval that waits for its time: in day records alone, where it counts as a permit."""
 WITHDRAWN: Final = "v"
 """An approval that was cancelled while it waited: in day records alone, where it counts for nothing."""
+ENDED: Final = "e"
+"""A permit that its own phone has cancelled: in day records alone, where it still counts as the permit of its day."""
+GRANTED: Final = frozenset((APPROVED, HELD, WITHDRAWN, ENDED))
+"""Approvals in day records, whatever became of them."""
+
+CANCELLED: Final = "c"
+"""An SMS that cancelled a permit in force."""
+CANCELLED_HELD: Final = "y"
+"""An SMS that cancelled an approval while it was held; the permit of the day is given back."""
+CANCELLATIONS: Final = frozenset((CANCELLED, CANCELLED_HELD))
+ABOUT_CANCELLING: Final = CANCELLATIONS | {REFUSALS["nothing_to_cancel"]}
+"""What becomes of SMS with the cancel word, where they are decided."""
 
 DUPLICATE: Final = "D"
 """The same SMS was decided before; no second decision, count or reply."""
@@ -56,6 +70,8 @@ DEAD: Final = "X"
 NAME_OF: Final[dict[str, str]] = {
     APPROVED: "approved",
     **REASON_OF,
+    CANCELLED: "cancelled",
+    CANCELLED_HELD: "cancelled_held",
     DUPLICATE: "duplicate",
     SHED: "shed",
     MOVED: "moved",

@@ -12,6 +12,7 @@ from typing import Final, get_args
 import msgspec
 from msgspec import inspect
 
+from permits.cancel_word import is_clear
 from permits.messages import Lang
 from permits.regimes import Hours, PolicyFile, Purpose, Regime, instant_ms
 
@@ -77,6 +78,8 @@ def _regime(regime: Regime, file: PolicyFile) -> Iterator[str]:
     for rule in regime.rules:
         yield from _known("rules.after", map(str, rule.after), codes)
         yield from _known("rules.no", map(str, rule.no), codes)
+    if regime.cancel_word is not None:
+        yield from _cancel_word(regime.cancel_word, file)
     yield from _twice("barred", [bar.list for bar in regime.barred], "list")
     for bar in regime.barred:
         yield from _known("barred.list", [bar.list], file.lists)
@@ -90,6 +93,11 @@ def _off(regime: Regime) -> Iterator[str]:
     for field in msgspec.structs.fields(Regime):
         if field.name not in allowed and getattr(regime, field.name) != getattr(bare, field.name):
             yield f"{field.encode_name}: cannot stand beside off = true"
+
+
+def _cancel_word(word: str, file: PolicyFile) -> Iterator[str]:
+    if word in [series.prefix for series in file.documents.series] or not is_clear(word):
+        yield f"cancel_word: {word!r} means something else in an SMS; a word that stands in no request is needed"
 
 
 def _purpose(purpose: Purpose) -> Iterator[str]:

@@ -18,6 +18,7 @@ MAX_HONOURED_DAYS: Final = 7
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=40, pattern=r"^[A-Za-z0-9._-]+$")]
 Code = Annotated[int, msgspec.Meta(ge=1, le=255)]
+CancelWord = Annotated[str, msgspec.Meta(min_length=3, max_length=12, pattern="^[A-Z]+$")]
 OneByte = Annotated[int, msgspec.Meta(ge=1, le=255)]
 
 
@@ -104,6 +105,8 @@ class Regime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An SMS that waited longer than this for its decision is refused: ask again."""
     hold_minutes: dict[Channel, Annotated[int, msgspec.Meta(ge=1, le=240)]] = {}
     """How long approvals are held back, by the channel of the SMS; a channel that is left out: not at all."""
+    cancel_word: CancelWord | None = None
+    """With it in the text, an SMS cancels a permit that its phone has obtained; None: none does."""
     purposes: tuple[Purpose, ...] = ()
     rules: tuple[CrossRule, ...] = ()
     barred: tuple[Barred, ...] = ()
@@ -124,6 +127,11 @@ class Regime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def lists_of(self, code: int) -> tuple[str, ...]:
         """The status lists whose documents get no permit under a purpose."""
         return tuple(bar.list for bar in self.barred if not bar.purposes or code in bar.purposes)
+
+    def endless_since_ms(self, code: int | None, now_ms: int) -> int:
+        """Since when a permit without end, under a purpose or under any, must have begun to be honoured still."""
+        days = [p.honoured_days for p in self.purposes if p.minutes is None and code in (None, p.code)]
+        return day_start_ms(local_day(now_ms) + 1 - max(days, default=0))
 
     def is_off(self, at_ms: int) -> bool:
         """Whether nobody needs a permit at an instant of this regime."""

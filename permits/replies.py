@@ -41,6 +41,7 @@ class _Words(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     either: str = msgspec.field(name="or")
     curfew: str
     cancelled: str
+    cancelled_by_sms: str
     extended: str
     refusals: dict[Reason, str]
 
@@ -103,6 +104,11 @@ class Texts:
         # Any code of three digits may be asked for: one that the text does not name must not crowd the cache.
         spoken_of = purpose if "{under}" in _WORDS[lang].refusals[reason] else None
         return self._kept_refusal(lang, reason, spoken_of)
+
+    def cancelled_by_sms(self, lang: Lang) -> tuple[str, str]:
+        """Frames (before, after) of the SMS `before + document_tail + after` to whoever has cancelled a permit."""
+        before, _, after = _WORDS[lang].cancelled_by_sms.partition("{tail}")
+        return self._written(before, {}), self._written(after, {})
 
     def cancelled(self, lang: Lang, permit: str) -> str:
         """The SMS that tells of a permit's cancellation by an officer, by its code."""

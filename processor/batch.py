@@ -5,16 +5,17 @@ the rules must decide goes to the function with both outcomes prepared.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 from msgspec.structs import replace
 
-from lua.calls import ASK, Arg, Batch, rule_row
+from lua.calls import ASK, CANCEL, Arg, Batch, cancellable_since, rule_row
 from lua.keys import PartitionKeys
 from lua.records import SENDER_BYTES, static_struct, timing
 from permits import codes
 from permits.calendar import day_name, day_start_ms, hour_end, hour_name, local_day, rfc3339
+from permits.cancel_word import asks_to_cancel
 from permits.documents import shape, tail
 from permits.messages import (
     ENCODER,
@@ -47,6 +48,8 @@ EXPIRY_STAGGER_S: Final = 20
 MOST_NUMBERED: Final = 255
 """Rules and frames are numbered in one byte, from 1."""
 NO_TAIL: Final = b"    "
+Told = Reason | Literal["cancelled"]
+"""What a frame tells: why there is no permit, or that there is none any more."""
 RULED: Final[tuple[Reason, ...]] = ("quota", "abuse_document", "blocked")
 """Why rules, limits and lists refuse, in the order of their frames."""
 
@@ -148,10 +151,11 @@ class _Draft:
         self._rules: list[bytes] = []
         self._rule_at: dict[tuple[str, int], int] = {}
         self._frames: list[tuple[str, str]] = []
-        self._frame_at: dict[tuple[str, Lang, tuple[Reason, ...], int | None], int] = {}
+        self._frame_at: dict[tuple[str, Lang, tuple[Told, ...], int | None], int] = {}
         self._approvals: dict[tuple[str, int, Lang], Frames] = {}
         self._senders: list[tuple[str, Lang, bytes, bytes]] = []
         self._hour_at: dict[int, int] = {}
+        self._holders: list[bytes] = []
         self._lowest_day = local_day(now_ms) - 2
         # A clock of ingest may be ahead: what it filed under tomorrow is looked up too.
         self._highest_day = local_day(now_ms + LATEST_RECEIPT_MS)
@@ -185,8 +189,10 @@ class _Draft:
         # A gateway whose clock is ahead names a moment whose rules may not be known yet.
         regime = self._policy.at(min(asked.asked_ms, asked.arrived_ms))
         reason = self._policy.refuses(regime, reading, asked_ms=asked.asked_ms, now_ms=self._now_ms)
-        if reason is None and self._asks_too_much(regime, asked):
-            reason = "abuse_sender"
+        word = regime.cancel_word
+        cancels = word is not None and asks_to_cancel(word, sms.text, reading, reason)
+        if (reason is None or cancels) and self._asks_too_much(regime, asked):
+            reason, cancels = "abuse_sender", False
         purpose = regime.purpose(reading.purpose)
         code = 0 if purpose is None else purpose.code
         digest = self._route.identity(sms.source, sms.sender, sms.id, sms.text, by_text=sms.by_text)
@@ -198,7 +204,12 @@ class _Draft:
         self._texts.append(ENCODER.encode(head)[:-1] + b",")
         arrived_s = asked.arrived_ms // 1000
         minutes = frame = hour = hold = 0
-        if reason is None and purpose is not None and document_tail is not None:
+        if cancels:
+            letter = CANCEL
+            rule = self._rule(regime, None)
+            frame = self._frames_of(regime, lang, ("cancelled", "nothing_to_cancel"), code or None)
+            self._cancel(regime, asked, code)
+        elif reason is None and purpose is not None and document_tail is not None:
             letter = ASK
             minutes = purpose.minutes or 0
             rule = self._rule(regime, purpose)
@@ -288,6 +299,7 @@ class _Draft:
             hours=[hour_name(hour) for hour in self._hour_at],
             hour_expiries_s=list(self._hour_at),
             seals=self._seal.seal_many(self._senders),
+            holders=self._holders,
             rules=self._rules,
             frames=self._frames,
             texts=self._texts,
@@ -297,6 +309,16 @@ class _Draft:
             counts_expiry_s=day_start_ms(counts_day + COUNTS_DAYS) // 1000 + stagger_s,
         )
         return Prepared(batch=batch, moves=self._moves, oldest_ms=self._oldest_ms)
+
+    def _cancel(self, regime: Regime, asked: Asked, code: int) -> None:
+        """What `decide` needs to find the permit that an SMS cancels: as far back as records stand."""
+        lowest = local_day(self._now_ms) - self._policy.keep_days
+        self._lowest_day = min(self._lowest_day, lowest)
+        self._holders.append(asked.owner[:4])
+        endless_since_ms = regime.endless_since_ms(code or None, self._now_ms)
+        self._texts.append(
+            cancellable_since(arrived_since_s=day_start_ms(lowest) // 1000, endless_since_s=endless_since_ms // 1000)
+        )
 
     def _unowned(self, entry_id: bytes, letter: str, sms_id: str, source: str, arrived_ms: int) -> None:
         self._parts.append((b"\0\0\0\0", bytes(21), letter, 0, bytes(4) + NO_TAIL + b"\0"))
@@ -326,8 +348,8 @@ class _Draft:
         hour = hour_end(ends_s(purpose, max(self._now_s, arrived_s)))
         return self._hour_at.setdefault(hour, len(self._hour_at) + 1)
 
-    def _frames_of(self, regime: Regime, lang: Lang, reasons: tuple[Reason, ...], purpose: int | None) -> int:
-        """Number of the first of the refusals' rests, one a reason, counted from 1."""
+    def _frames_of(self, regime: Regime, lang: Lang, reasons: tuple[Told, ...], purpose: int | None) -> int:
+        """Number of the first of the rests, one a reason, counted from 1."""
         key = (regime.name, lang, reasons, purpose)
         at = self._frame_at.get(key)
         if at is None:
@@ -335,11 +357,17 @@ class _Draft:
             self._frames += [self._frame(regime, lang, reason, purpose) for reason in reasons]
         return at
 
-    def _frame(self, regime: Regime, lang: Lang, reason: Reason, purpose: int | None) -> tuple[str, str]:
-        """What stands before and after the document's tail in a refusal."""
-        before, after = self._regime_texts[regime.name].refusal(lang, reason, purpose)
+    def _frame(self, regime: Regime, lang: Lang, reason: Told, purpose: int | None) -> tuple[str, str]:
+        """What stands before and after the document's tail in a refusal, or where a permit was cancelled."""
+        texts = self._regime_texts[regime.name]
+        if reason == "cancelled":
+            before, after = texts.cancelled_by_sms(lang)
+            verdict = '"verdict":"cancelled","reason":null'
+        else:
+            before, after = texts.refusal(lang, reason, purpose)
+            verdict = f'"verdict":"refused","reason":"{reason}"'
         start = (
-            f'"verdict":"refused","reason":"{reason}","permit":null,"valid_from":null,"valid_until":null,'
+            f'{verdict},"permit":null,"valid_from":null,"valid_until":null,'
             f'"expires_at":"{self._refusal_expires}","text":"{before}'
         )
         return (start, f'{after}"}}') if after else (start + '"}', "")

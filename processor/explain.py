@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from permits.cancel_word import asks_to_cancel
 from permits.policy import Policy, PolicyError
 from permits.policy import load as load_policy
 from permits.sms import read
@@ -47,15 +48,21 @@ def run(arguments: argparse.Namespace) -> int:
         print(msgspec.json.encode(found).decode())
     elif "refused" in found:
         print(f"refused: {found['refused']}")
+    elif "cancels" in found:
+        print(f"cancels a permit of document {found['cancels']}, purpose {found['purpose'] or 'any'}")
     else:
         print(f"purpose {found['purpose']}, document {found['document']}")
     return 0
 
 
 def explain(policy: Policy, text: str, at_ms: int) -> dict[str, Any]:
-    """`{"purpose", "document"}`, or `{"refused": reason}`."""
+    """`{"purpose", "document"}`, of a text with the cancel word `{"cancels": document, "purpose"}` (null: of any), or
+    `{"refused": reason}`."""
     reading = read(text)
-    reason = policy.refuses(policy.at(at_ms), reading, asked_ms=at_ms, now_ms=at_ms)
+    regime = policy.at(at_ms)
+    reason = policy.refuses(regime, reading, asked_ms=at_ms, now_ms=at_ms)
+    if regime.cancel_word is not None and asks_to_cancel(regime.cancel_word, text, reading, reason):
+        return {"cancels": reading.document, "purpose": reading.purpose}
     if reason is not None:
         return {"refused": reason}
     return {"purpose": reading.purpose, "document": reading.document}

@@ -28,7 +28,7 @@ def shown(history: dict[str, Any]) -> str:
     ]
     lines += [
         f"{entry['decided_at']}  phone {entry['phone']}  purpose {entry['purpose'] or '-'}  "
-        f"{entry['verdict']} ({entry['reason'] or entry['permit']})"
+        f"{entry['verdict']}{f' ({told})' if (told := entry['reason'] or entry['permit']) else ''}"
         for entry in history["decisions"]
     ]
     return "\n".join(lines if history["decisions"] else [*lines, "nobody has asked for this document lately"])

@@ -183,6 +183,8 @@ def _shown(regime: Regime) -> str:
         zone = f", {purpose.zone['en']}" if purpose.zone else ""
         hours = f", asked for {_hours(purpose.hours)}" if purpose.hours else ""
         lines.append(f"  {purpose.code}  {purpose.names['en']}: {length}, {quota}{zone}{hours}")
+    if regime.cancel_word is not None:
+        lines.append(f"  cancelled by SMS with {regime.cancel_word}")
     lines += [f"  after {_codes(rule.after)} no {_codes(rule.no)}" for rule in regime.rules]
     lines += [f"  documents on {bar.list}: no {_codes(bar.purposes) or 'permit'}" for bar in regime.barred]
     return "\n".join(lines)

@@ -13,7 +13,7 @@ from redis.exceptions import ResponseError
 from lua.calls import Command
 from lua.keys import PartitionKeys
 from permits.calendar import day_name, local_day
-from permits.outcomes import APPROVED, NAME_OF
+from permits.outcomes import APPROVED, CANCELLATIONS, NAME_OF
 from runtime.connection import TIMEOUT_S, Wire
 
 ID_REUSED: Final = b"id_reused"
@@ -69,13 +69,24 @@ class Figures(msgspec.Struct, frozen=True):
 
     @property
     def decided(self) -> int:
-        """Decisions today: approvals and refusals."""
+        """Decisions today: approvals, refusals and cancellations."""
         return sum(times for (_, letter), times in self.outcomes.items() if letter.islower())
 
     @property
     def approved(self) -> int:
         """Approvals today."""
         return self.by_letter[APPROVED]
+
+    @property
+    def cancelled(self) -> int:
+        """SMS today by which a permit was cancelled."""
+        letters = self.by_letter
+        return sum(letters[letter] for letter in CANCELLATIONS)
+
+    @property
+    def refused(self) -> int:
+        """Refusals today."""
+        return self.decided - self.approved - self.cancelled
 
     @property
     def undecided(self) -> Queue:
@@ -116,7 +127,8 @@ def rates(before: Figures, now: Figures) -> Rates:
         return Rates()
     decided = max(0.0, (now.decided - before.decided) / passed_s)
     approved = max(0.0, (now.approved - before.approved) / passed_s)
-    return Rates(decided_per_s=decided, approved_per_s=approved, refused_per_s=max(0.0, decided - approved))
+    refused = max(0.0, (now.refused - before.refused) / passed_s)
+    return Rates(decided_per_s=decided, approved_per_s=approved, refused_per_s=refused)
 
 
 async def look(

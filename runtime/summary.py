@@ -64,7 +64,7 @@ class Summary:
         refused = ", ".join(f"{name} {times}" for name, times in _refusals(now))
         return (
             f"decided {now.decided} today ({self.rate:.0f}/s), approved {now.approved}, "
-            f"refused {now.decided - now.approved}{f' ({refused})' if refused else ''}, "
+            f"refused {now.refused}{f' ({refused})' if refused else ''}, cancelled {now.cancelled}, "
             f"undecided {now.undecided.length}, unsent {now.unsent.length}, held {now.held.length}, "
             f"oldest {_oldest_s(now):.1f} s"
         )
@@ -76,8 +76,9 @@ class Summary:
         if now is not None:
             figures.add_row("decided today", f"{now.decided:,}", "rate", f"{self.rate:,.0f}/s")
             figures.add_row("approved", f"{now.approved:,}", "undecided", f"{now.undecided.length:,}")
-            figures.add_row("refused", f"{now.decided - now.approved:,}", "unsent", f"{now.unsent.length:,}")
-            figures.add_row("held back", f"{now.held.length:,}", "oldest", f"{_oldest_s(now):.1f} s")
+            figures.add_row("refused", f"{now.refused:,}", "unsent", f"{now.unsent.length:,}")
+            figures.add_row("cancelled", f"{now.cancelled:,}", "held back", f"{now.held.length:,}")
+            figures.add_row("", "", "oldest", f"{_oldest_s(now):.1f} s")
         refusals = Table.grid(padding=(0, 3))
         for name, times in [] if now is None else _refusals(now):
             refusals.add_row(name, f"{times:,}")

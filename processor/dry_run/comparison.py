@@ -1,7 +1,8 @@
 """Holds what was decided against what the other policy says, and counts.
 
 Rows that no policy could have decided otherwise are kept out: repeats, what belonged elsewhere, what could not be read
-and what found its record full. Where a row was decided under the very same policy, the two must agree.
+and what found its record full. So are SMS with the cancel word, whose texts no trail keeps: they count, and give back
+what they gave back, as they did. Where a row was decided under the very same policy, the two must agree.
 """
 
 from collections import Counter
@@ -10,13 +11,14 @@ from typing import Final
 
 import msgspec
 
-from permits.messages import AuditRow, AuditSettled
-from permits.outcomes import DEAD, DUPLICATE, MOVED, NAME_OF, SHED
+from permits.calendar import day_start_ms
+from permits.messages import AuditRow, AuditSettled, Cancellation
+from permits.outcomes import ABOUT_CANCELLING, CANCELLED_HELD, DEAD, DUPLICATE, MOVED, NAME_OF, SHED
 from permits.policy import Policy
 from processor.dry_run.judge import BUSY, Judge
 from processor.dry_run.trail import Decided
 
-KEPT_OUT: Final = frozenset((DUPLICATE, MOVED, DEAD, SHED))
+KEPT_OUT: Final = frozenset((DUPLICATE, MOVED, DEAD, SHED, *ABOUT_CANCELLING))
 _EXAMPLES: Final = 5
 
 
@@ -58,17 +60,23 @@ class Comparison:
                 self._compare(judge, batch, apart)
                 continue
             self.taken += len(batch.entry.letters)
+            cancellations = iter(batch.entry.cancellations)
             for row, was, _ in batch.entry.rows:
-                if was not in KEPT_OUT:
+                if was in ABOUT_CANCELLING:
+                    _cancel(judge, row, was, next(cancellations))
+                elif was not in KEPT_OUT:
                     judge.note(row, was)
 
     def _compare(self, judge: Judge, batch: Decided, apart: set[str]) -> None:
         """One batch. `apart` are the owners whose past differs, because another policy decided it."""
         audit, seen = batch.entry.batch, list[tuple[int, str, str]]()
         decided_ms, is_same = audit.decided_ms, _digest(audit.policy) == self._digest
+        cancellations = iter(batch.entry.cancellations)
         for row, was, was_silent in batch.entry.rows:  # of all the command's time, half is spent here
             if was in KEPT_OUT:
                 self.kept_out[was] += 1
+                if was in ABOUT_CANCELLING:
+                    _cancel(judge, row, was, next(cancellations))
                 continue
             letter, purpose, is_silent = judge.judge(row, was, decided_ms)
             if was_silent or is_silent:
@@ -93,6 +101,13 @@ class Comparison:
         if len(self.control.examples) < _EXAMPLES:
             told = f"{NAME_OF[was]}, and now {NAME_OF[letter]}" if letter != was else f"{NAME_OF[was]}, but its silence"
             self.control.examples.append(f"partition {partition}, entry {row.entry_id}, owner {row.owner}: {told}")
+
+
+def _cancel(judge: Judge, row: AuditRow, was: str, told: Cancellation) -> None:
+    """What an SMS with the cancel word leaves behind."""
+    judge.note(row, was)
+    if was == CANCELLED_HELD and told.permit is not None:
+        judge.give_back(row.owner, day_start_ms(told.permit.day), told.permit.purpose)
 
 
 def _digest(version: str) -> str:

@@ -14,7 +14,7 @@ from lua.records import SENDER_BYTES
 from permits.calendar import day_start_ms, local_day
 from permits.decision import REFUSALS_WINDOW_S
 from permits.messages import AuditRow, AuditSettled
-from permits.outcomes import APPROVED, REFUSALS
+from permits.outcomes import APPROVED, CANCELLATIONS, REFUSALS
 from permits.policy import Policy
 from permits.regimes import Hours, Limits, Regime, Rule, instant_ms
 from permits.sms import Fault, Reading
@@ -27,6 +27,7 @@ arrived at most three days before its decision."""
 _ABUSE: Final = REFUSALS["abuse_document"]
 _QUOTA: Final = REFUSALS["quota"]
 _LATE: Final = REFUSALS["late"]
+_NO_REFUSAL: Final = CANCELLATIONS | {APPROVED}
 _SENDER_DIGITS: Final = 2 * SENDER_BYTES
 
 
@@ -106,10 +107,14 @@ class Judge:
     def settle(self, settled: AuditSettled) -> None:
         """Give permits back that were cancelled while they were held, as far as this policy gave them."""
         for row in settled.rows if settled.became == "withdrawn" else ():
-            tally = self._stretch_at(row.asked_ms).tallies.get(row.owner)
-            if tally is not None and row.purpose in tally.permits:
-                at = tally.permits.index(row.purpose)
-                tally.permits = tally.permits[:at] + tally.permits[at + 1 :]
+            self.give_back(row.owner, row.asked_ms, row.purpose)
+
+    def give_back(self, owner: str, asked_ms: int, purpose: int) -> None:
+        """Give one permit of an owner and day back, if this policy gave it."""
+        tally = self._stretch_at(asked_ms).tallies.get(owner)
+        if tally is not None and purpose in tally.permits:
+            at = tally.permits.index(purpose)
+            tally.permits = tally.permits[:at] + tally.permits[at + 1 :]
 
     def _record(self, stretch: _Stretch, tally: _Tally | None, row: AuditRow, letter: str, purpose: int) -> bool:
         """Add a decision to its owner's past; whether it goes unanswered."""
@@ -123,7 +128,7 @@ class Judge:
                 tally.phones += phones
             if letter == APPROVED:
                 tally.permits += (purpose,)
-        if letter == APPROVED:
+        if letter in _NO_REFUSAL:
             return False
         arrived_s = row.arrived_ms // 1000
         refused_s = self._refusals.get(row.owner)

@@ -17,6 +17,7 @@ LIMITS: Final = (
     "That a document stood on a status list is known only where it was refused as blocked. There it stays so if the "
     "policy bars any list from the purpose; every other SMS is judged as if its document stood on none.",
     "What was refused as abuse_sender stays so if the policy limits the documents of a phone; nothing else becomes so.",
+    "Texts are not kept: an SMS that a cancel word made a cancellation stays what it was, and no other becomes one.",
     "Under other rules people would have written other SMS.",
 )
 
@@ -56,7 +57,7 @@ class Report(msgspec.Struct, frozen=True):
     unanswered_before: int
     unanswered_after: int
     kept_out: dict[str, int]
-    """Rows that no policy could have decided otherwise."""
+    """Rows that no policy could have decided otherwise, and cancellations."""
     taken: int
     """Rows before the period: not judged, but the past of those that are."""
     control: Control
@@ -114,7 +115,7 @@ def show(report: Report, policy: Policy, console: Console) -> None:
     console.print(_totals(report))
     _line(console, f"refusals unanswered: {report.unanswered_before:,} before, {report.unanswered_after:,} after")
     left_out = ", ".join(f"{count:,} {name}" for name, count in report.kept_out.items()) or "none"
-    _line(console, f"kept out, as no policy changes them: {left_out}")
+    _line(console, f"kept out, as they were: {left_out}")
     if report.taken:
         _line(console, f"from before the period, as they were: {report.taken:,}")
     for note in report.notes:

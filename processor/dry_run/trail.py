@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from permits.calendar import DAY_MS
-from permits.messages import AUDIT_DECODER, SETTLED_DECODER, AuditSettled
+from permits.messages import AUDIT_DECODER, CANCELLATIONS_DECODER, SETTLED_DECODER, AuditSettled
 from permits.outcomes import NAME_OF
 from processor.archive import segments
 from processor.dry_run.judge import BEARING_DAYS
@@ -77,13 +77,14 @@ def _settled(where: str, raw: bytes) -> AuditSettled:
 def _entry(where: str, fields: dict[str, bytes]) -> AuditEntry:
     try:
         letters, marks = fields["v"].decode("ascii"), fields.get("w", b"").decode("ascii")
-        entry = AuditEntry(AUDIT_DECODER.decode(fields["m"]), letters, marks)
+        cancellations = CANCELLATIONS_DECODER.decode(fields.get("c", b"[]"))
+        entry = AuditEntry(AUDIT_DECODER.decode(fields["m"]), letters, marks, cancellations)
     except KeyError as error:
         raise UnusableTrailError(f"{where}: no field {error}") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UnusableTrailError(f"{where}: {error}") from None
-    if len(letters) != len(entry.batch.rows) or len(marks) not in (0, len(letters)):
-        raise UnusableTrailError(f"{where}: {len(entry.batch.rows)} rows, {len(letters)} letters, {len(marks)} marks")
+    if (flaw := entry.flaw) is not None:
+        raise UnusableTrailError(f"{where}: {flaw}")
     if unknown := sorted(set(letters) - NAME_OF.keys()):
         raise UnusableTrailError(f"{where}: outcomes that this release does not know: {', '.join(unknown)}")
     return entry

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 
 from permits.calendar import local_day
 from permits.messages import AuditSettled
-from permits.outcomes import APPROVED, DEAD, DUPLICATE, MOVED, REASON_OF, SHED
+from permits.outcomes import APPROVED, CANCELLATIONS, DEAD, DUPLICATE, MOVED, REASON_OF, SHED
 from permits.policy import Policy
 from processor.verification.accounts import Accounts, AtRest
 from processor.verification.finding import Finding
@@ -65,7 +65,7 @@ class Checks:
         self._owners.feed(partition, entry)
         self._replies.feed(partition, entry)
         self._permits.feed(entry)
-        self._holds.feed(entry)
+        self._holds.feed(partition, entry)
         self._accounts.feed(entry)
         if entry.batch.policy not in self._policies:
             self._other_policies.add(entry.batch.policy)
@@ -137,10 +137,12 @@ class Checks:
     def totals(self) -> Totals:
         """Rows in the trail by what became of them."""
         letters, refused = self._accounts.letters, sum(self.refused.values())
+        cancelled = sum(letters[letter] for letter in CANCELLATIONS)
         return Totals(
-            decided=self.approved + refused,
+            decided=self.approved + refused + cancelled,
             approved=self.approved,
             refused=refused,
+            cancelled=cancelled,
             dead=letters[DEAD],
             duplicate=letters[DUPLICATE],
             shed=letters[SHED],

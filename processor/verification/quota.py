@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from struct import Struct
 from typing import Final
 
-from permits.calendar import day_name, local_day
-from permits.messages import AuditRow, AuditSettled
-from permits.outcomes import APPROVED, REFUSALS
+from permits.calendar import day_name, day_start_ms, local_day
+from permits.decision import Cancel
+from permits.messages import AuditRow, AuditSettled, Cancellation
+from permits.outcomes import ABOUT_CANCELLING, APPROVED, CANCELLED_HELD, REFUSALS
 from permits.policy import Policy
 from permits.regimes import Limits, Regime, Rule
 from processor.verification.finding import Finding, Findings
@@ -17,8 +18,11 @@ _OWNER: Final = Struct("<16sH")
 """Owner as text, partition."""
 
 
-BY_RULES: Final = frozenset((APPROVED, *(REFUSALS[reason] for reason in ("quota", "abuse_document", "blocked"))))
-"""What rules, limits and lists can answer; every other decision comes from the form."""
+BY_RULES: Final = ABOUT_CANCELLING | {
+    APPROVED,
+    *(REFUSALS[reason] for reason in ("quota", "abuse_document", "blocked")),
+}
+"""What rules, limits, lists and earlier decisions can answer; every other decision comes from the form."""
 
 
 class RulesInForce:
@@ -41,6 +45,20 @@ class RulesInForce:
         """The limits against abuse that were in force for a row under a version."""
         return self._regime(version, row).limits
 
+    def minutes(self, version: str, row: AuditRow) -> int:
+        """How long the permit of a row runs; 0: no end."""
+        purpose = self._regime(version, row).purpose(row.purpose)
+        return 0 if purpose is None else purpose.minutes or 0
+
+    def cancel(self, version: str, row: AuditRow, decided_ms: int, told: Cancellation) -> Cancel:
+        """What a row with the cancel word could cancel; which permits were not its to cancel is taken as told."""
+        oldest = local_day(decided_ms) - self._policies[version].keep_days
+        return Cancel(
+            arrived_since_s=day_start_ms(oldest) // 1000,
+            endless_since_s=self._regime(version, row).endless_since_ms(row.purpose or None, decided_ms) // 1000,
+            passed_over=told.passed_over,
+        )
+
     def _regime(self, version: str, row: AuditRow) -> Regime:
         return self._policies[version].at(min(row.asked_ms, row.arrived_ms))
 
@@ -59,8 +77,13 @@ class Quota:
 
     def feed(self, partition: Partition, entry: AuditEntry) -> None:
         """Judge approvals in the order of decision."""
-        for row, letter in zip(entry.batch.rows, entry.letters, strict=True):
+        given_back = {
+            told.row: told.permit for told in entry.cancellations if entry.letters[told.row] == CANCELLED_HELD
+        }
+        for at, (row, letter) in enumerate(zip(entry.batch.rows, entry.letters, strict=True)):
             if letter != APPROVED:
+                if given_back and (permit := given_back.get(at)) is not None:
+                    self._give_back(row.owner, permit.day, permit.purpose)
                 continue
             self._findings.checked += 1
             day = local_day(row.asked_ms)
@@ -80,9 +103,11 @@ class Quota:
     def settle(self, settled: AuditSettled) -> None:
         """Give permits back that were cancelled while they were held."""
         for row in settled.rows if settled.became == "withdrawn" else ():
-            permit = (local_day(row.asked_ms), row.purpose)
-            if permit in self._held.get(row.owner, ()):
-                self._held[row.owner].remove(permit)
+            self._give_back(row.owner, local_day(row.asked_ms), row.purpose)
+
+    def _give_back(self, owner: str, day: int, purpose: int) -> None:
+        if (day, purpose) in self._held.get(owner, ()):
+            self._held[owner].remove((day, purpose))
 
     def not_checked(self, why: str) -> None:
         """The trail was decided under other rules."""

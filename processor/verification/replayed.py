@@ -2,20 +2,44 @@
 
 from typing import Final
 
+import msgspec
+
 from lua.records import ENTRY_BYTES, SENDER_BYTES, entries
 from permits.calendar import day_name, local_day
-from permits.decision import Model, Outcome, Request
-from permits.messages import AuditRow, AuditSettled
-from permits.outcomes import APPROVED, DEAD, HELD, MOVED, REFUSALS, WITHDRAWN
+from permits.decision import Model, Name, Outcome, Request
+from permits.messages import AuditRow, AuditSettled, Cancellation
+from permits.outcomes import ABOUT_CANCELLING, APPROVED, CANCELLED, DEAD, ENDED, GRANTED, MOVED, REFUSALS, WITHDRAWN
 from processor.verification.finding import Finding, Findings
 from processor.verification.quota import BY_RULES, RulesInForce
 from processor.verification.trail import DECIDED, AuditEntry, Partition
 
-_STANDING: Final = frozenset((APPROVED + HELD + WITHDRAWN).encode())
+_STANDING: Final = frozenset("".join(GRANTED).encode())
 """Letters of entries that were approved."""
 BLOCKED: Final = REFUSALS["blocked"]
 SOFT: Final = REFUSALS["abuse_sender"]
 """Judged over all partitions, and answered once an hour there."""
+
+
+class _Seen(msgspec.Struct, frozen=True, gc=False):
+    """One row of the trail."""
+
+    version: str
+    """Of the policy."""
+    row: AuditRow
+    letter: str
+    given: bool
+    """Whether its letter is taken as it is."""
+    decided_ms: int
+    told: Cancellation | None = None
+    """Of an SMS with the cancel word."""
+    released_s: int = 0
+    """When its approval, which was held, was told."""
+
+    @property
+    def cancelled(self) -> Name | None:
+        """The permit that it has cancelled."""
+        permit = None if self.told is None else self.told.permit
+        return None if permit is None else (permit.digest, permit.arrived_s)
 
 
 class Letters:
@@ -25,8 +49,8 @@ class Letters:
         self._rules = rules
         self._findings = Findings("I7", "letters", "the plain model, replaying the trail, decides alike")
         self._model = Model()
-        self._first: dict[str, tuple[str, AuditRow, str, bool] | None] = {}
-        """An owner's only row so far: policy version, row, letter, whether it is taken as given."""
+        self._first: dict[str, _Seen | None] = {}
+        """An owner's only row so far."""
 
     def begin(self) -> None:
         """Another partition: other owners."""
@@ -40,8 +64,10 @@ class Letters:
         second one comes.
         """
         settled = entry.batch.decided_ms >= partition.settled_from_ms
-        first, version = self._first, entry.batch.policy
+        first, version, decided_ms = self._first, entry.batch.policy, entry.batch.decided_ms
+        cancellations = iter(entry.cancellations)
         for row, letter, silent in entry.rows:
+            told = next(cancellations, None) if letter in ABOUT_CANCELLING else None
             if letter in (MOVED, DEAD) or not (settled or letter in DECIDED):
                 continue
             given = letter in DECIDED and (letter not in BY_RULES or not settled)
@@ -49,50 +75,75 @@ class Letters:
                 self._findings.checked += 1
             else:
                 self._findings.left_out += 1
+            seen = _Seen(version, row, letter, given, decided_ms, told)
             if row.owner not in first:
                 if not silent and (given or letter == APPROVED):
-                    first[row.owner] = (version, row, letter, given)
+                    first[row.owner] = seen
                     continue
                 first[row.owner] = None
-            earlier = first[row.owner]
-            if earlier is not None:
-                first[row.owner] = None
-                self._replay(*earlier)
-            replayed = self._replay(version, row, letter, given)
+            self._replay_first(row.owner)
+            replayed = self._replay(seen)
             if not settled:
                 continue
             where = f"partition {partition.number}, entry {row.entry_id}, sms {row.sms_id!r}, owner {row.owner}"
             if replayed.letter != letter:
                 self._findings.violation(f"{where}: the trail says {letter}, the model {replayed.letter}")
             elif letter in DECIDED and replayed.answered == silent and not (silent and letter == SOFT):
-                told = "a reply is due" if silent else "no reply is due"
-                self._findings.violation(f"{where}: {told} by the model, the trail says otherwise")
+                due = "a reply is due" if silent else "no reply is due"
+                self._findings.violation(f"{where}: {due} by the model, the trail says otherwise")
+            elif not given and replayed.cancelled != seen.cancelled:
+                self._findings.violation(
+                    f"{where}: the trail says that it cancelled {seen.cancelled}, the model {replayed.cancelled}"
+                )
 
     def settle(self, settled: AuditSettled) -> None:
-        """What was withdrawn counts for nothing from now on."""
-        for row in settled.rows if settled.became == "withdrawn" else ():
+        """What was told begins then; what was withdrawn counts for nothing from now on."""
+        at_s = settled.at_ms // 1000
+        for row in settled.rows:
             earlier = self._first.get(row.owner)
-            if earlier is not None:
-                self._first[row.owner] = None
-                self._replay(*earlier)
-            self._model.withdraw(row.owner, row.digest)
+            if settled.became == "withdrawn":
+                self._replay_first(row.owner)
+                self._model.withdraw(row.owner, row.digest)
+            elif earlier is None:
+                self._model.release(row.owner, row.digest, at_s)
+            elif earlier.row.digest == row.digest:
+                self._first[row.owner] = msgspec.structs.replace(earlier, released_s=at_s)
 
-    def _replay(self, version: str, row: AuditRow, letter: str, given: bool) -> Outcome:
-        return self._model.decide(
+    def _replay_first(self, owner: str) -> None:
+        """Show the model the row that it was spared."""
+        earlier = self._first.get(owner)
+        if earlier is not None:
+            self._first[owner] = None
+            self._replay(earlier)
+
+    def _replay(self, seen: _Seen) -> Outcome:
+        version, row, given = seen.version, seen.row, seen.given
+        outcome = self._model.decide(
             Request(
                 owner=row.owner,
                 identity=row.digest,
                 purpose=row.purpose,
                 asked_ms=row.asked_ms,
                 arrived_ms=row.arrived_ms,
-                refused=letter if given else None,
+                refused=seen.letter if given else None,
                 rules=() if given else self._rules.of(version, row) or (),
                 by_text=row.by_text,
                 sender=row.sender[: 2 * SENDER_BYTES],
-                listed=letter == BLOCKED,
+                listed=seen.letter == BLOCKED,
                 limits=self._rules.limits(version, row),
+                decided_ms=seen.decided_ms,
+                minutes=self._rules.minutes(version, row),
+                hold_minutes=row.hold_minutes,
+                cancel=self._rules.cancel(version, row, seen.decided_ms, seen.told)
+                if seen.told and not given
+                else None,
             )
         )
+        if given and seen.cancelled is not None:
+            self._model.cancel(row.owner, seen.cancelled)
+        if seen.released_s:
+            self._model.release(row.owner, row.digest, seen.released_s)
+        return outcome
 
     def not_checked(self, why: str) -> None:
         """The trail was decided under other rules."""
@@ -119,15 +170,24 @@ class Permits:
         for row, letter in zip(entry.batch.rows, entry.letters, strict=True):
             if letter == APPROVED:
                 given = self._given.setdefault(local_day(row.arrived_ms), set())
-                given.add(f"{row.owner}{row.digest}{row.purpose}")
+                given.add(_name(row.owner, row.digest, row.arrived_ms // 1000, row.purpose))
+        for told in entry.cancellations:
+            if told.permit is not None:
+                became = ENDED if entry.letters[told.row] == CANCELLED else WITHDRAWN
+                permit = told.permit
+                owner = entry.batch.rows[told.row].owner
+                self._became(became, owner, permit.digest, permit.arrived_s, permit.purpose)
 
     def settle(self, settled: AuditSettled) -> None:
         """What was withdrawn stands as that."""
         for row in settled.rows if settled.became == "withdrawn" else ():
-            given = self._given.setdefault(local_day(row.arrived_ms), set())
-            name = f"{row.owner}{row.digest}{row.purpose}"
-            given.discard(name)
-            given.add(name + WITHDRAWN)
+            self._became(WITHDRAWN, row.owner, row.digest, row.arrived_ms // 1000, row.purpose)
+
+    def _became(self, letter: str, owner: str, digest: str, arrived_s: int, purpose: int) -> None:
+        given = self._given.setdefault(local_day(arrived_s * 1000), set())
+        name = _name(owner, digest, arrived_s, purpose)
+        given.discard(name)
+        given.add(name + letter)
 
     def record(self, partition: Partition, day: int, field: bytes, value: bytes) -> None:
         """Judge one record; each of its permits takes its approval off the list."""
@@ -140,12 +200,12 @@ class Permits:
             self._findings.violation(f"partition {partition.number}, {day_name(day)}, field {field.hex()}: {error}")
             return
         for permit in stored:
-            if permit.refused:
+            if not permit.granted:
                 continue
             owner = field.hex() + permit.tag.hex()
-            name = f"{owner}{permit.digest.hex()}{permit.purpose}"
-            if permit.letter == WITHDRAWN:
-                name += WITHDRAWN
+            name = _name(owner, permit.digest.hex(), permit.arrived_s, permit.purpose)
+            if permit.letter in (WITHDRAWN, ENDED):
+                name += permit.letter
             if name in given:
                 given.remove(name)
                 self._findings.checked += 1
@@ -166,9 +226,14 @@ class Permits:
                 for name in sorted(missing):
                     self._findings.violation(
                         f"partition {partition.number}, {day_name(day)}, owner {name[:16]}, digest {name[16:28]}: "
-                        f"approved under purpose {name[28:]}, and no record holds the permit"
+                        f"approved under purpose {name[38:]}, and no record holds the permit"
                     )
 
     def findings(self) -> list[Finding]:
         """The result."""
         return [self._findings.finding()]
+
+
+def _name(owner: str, digest: str, arrived_s: int, purpose: int) -> str:
+    """One permit; two may share the digest of a text that came again."""
+    return f"{owner}{digest}{arrived_s:010}{purpose}"

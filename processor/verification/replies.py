@@ -3,7 +3,7 @@
 from collections.abc import Collection
 
 from permits.messages import AuditSettled
-from permits.outcomes import APPROVED
+from permits.outcomes import APPROVED, CANCELLATIONS
 from processor.verification.finding import Finding, Findings
 from processor.verification.sink_log import SinkLog
 from processor.verification.trail import DECIDED, AuditEntry, Partition
@@ -45,7 +45,7 @@ class Replies:
                 continue  # what is held is due when it is released
             self._findings.checked += 1
             decided.add(row.entry_id)
-            due = "a" if letter == APPROVED else "r"
+            due = "a" if letter == APPROVED else "c" if letter in CANCELLATIONS else "r"
             seen = sends.get(row.entry_id)
             if seen != due:
                 self._judge(partition, row.entry_id, seen, due)

@@ -11,9 +11,11 @@ class Totals(msgspec.Struct, frozen=True):
     """Entries of the trail by what became of them, under the names of the monitor."""
 
     decided: int
-    """Approved and refused."""
+    """Approved, refused and cancelled."""
     approved: int
     refused: int
+    cancelled: int
+    """SMS by which a permit was cancelled."""
     dead: int
     duplicate: int
     shed: int
@@ -43,6 +45,8 @@ class Report(msgspec.Struct, frozen=True):
 def show(report: Report, console: Console) -> None:
     """Print one line a check, its counter-examples below."""
     counted = [f"{report.rows:,} rows", f"{report.approved:,} approved", f"{sum(report.refused.values()):,} refused"]
+    if report.totals.cancelled:
+        counted.append(f"{report.totals.cancelled:,} cancelled")
     if report.acknowledged is not None:
         counted.append(f"{report.acknowledged:,} acknowledged")
     if report.sent is not None:

@@ -61,9 +61,10 @@ class SinkLog:
                 self.strays.append(send.id)
 
     def of(self, tag: str) -> dict[str, str]:
-        """Inbound entry id → its sends in order: `a` approved, `r` refused, upper-case where marked ambiguous.
+        """Inbound entry id → its sends in order: `a` approved, `r` refused, `c` cancelled, upper-case where marked
+        ambiguous.
 
-        `c` cancelled and `e` extended are no decision's.
+        `e` extended is no decision's.
         """
         sends: dict[str, str] = {}
         for line in self._lines[tag].decode().splitlines():

@@ -3,7 +3,7 @@
 Reads `audit:{p}`, a page at a time.
 """
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from itertools import repeat
 from typing import Final
 
@@ -11,11 +11,19 @@ import msgspec
 
 from lua.store import Store
 from permits.decision import DEDUP_DAYS
-from permits.messages import AUDIT_DECODER, SETTLED_DECODER, AuditBatch, AuditRow, AuditSettled
-from permits.outcomes import APPROVED, REASON_OF
+from permits.messages import (
+    AUDIT_DECODER,
+    CANCELLATIONS_DECODER,
+    SETTLED_DECODER,
+    AuditBatch,
+    AuditRow,
+    AuditSettled,
+    Cancellation,
+)
+from permits.outcomes import ABOUT_CANCELLING, APPROVED, CANCELLATIONS, REASON_OF
 from processor.verification.inputs import UnusableInputError
 
-DECIDED: Final = frozenset((APPROVED, *REASON_OF))
+DECIDED: Final = frozenset((APPROVED, *REASON_OF, *CANCELLATIONS))
 """Letters that are decisions."""
 PAGE: Final = 200
 """Entries read at once; at 512 rows each a page is some 15 MB."""
@@ -44,12 +52,25 @@ class AuditEntry(msgspec.Struct, frozen=True):
     letters: str
     silent: str = ""
     """`1` for each refusal that went unanswered; empty where all were answered."""
+    cancellations: Sequence[Cancellation] = ()
+    """One for each row with a letter of ABOUT_CANCELLING, in order."""
 
     @property
     def rows(self) -> Iterator[tuple[AuditRow, str, bool]]:
         """Each row with its letter, and whether it went unanswered."""
         silent = (mark == "1" for mark in self.silent) if self.silent else repeat(False)
         return zip(self.batch.rows, self.letters, silent, strict=False)
+
+    @property
+    def flaw(self) -> str | None:
+        """How its fields contradict each other."""
+        rows, letters, marks = len(self.batch.rows), len(self.letters), len(self.silent)
+        if rows != letters or marks not in (0, rows):
+            return f"{rows} rows, {letters} letters, {marks} marks"
+        cancelling = [at for at, letter in enumerate(self.letters) if letter in ABOUT_CANCELLING]
+        if cancelling != [told.row for told in self.cancellations]:
+            return f"{len(cancelling)} rows with the cancel word, {len(self.cancellations)} told of"
+        return None
 
 
 TrailEntry = AuditEntry | AuditSettled
@@ -74,13 +95,15 @@ def _entry(stream: str, entry_id: bytes, fields: dict[bytes, bytes]) -> TrailEnt
         if b"r" in fields:
             return SETTLED_DECODER.decode(fields[b"r"])
         entry = AuditEntry(
-            AUDIT_DECODER.decode(fields[b"m"]), fields[b"v"].decode("ascii"), fields.get(b"w", b"").decode("ascii")
+            AUDIT_DECODER.decode(fields[b"m"]),
+            fields[b"v"].decode("ascii"),
+            fields.get(b"w", b"").decode("ascii"),
+            CANCELLATIONS_DECODER.decode(fields.get(b"c", b"[]")),
         )
     except KeyError as error:
         raise UnusableInputError(f"{stream}, entry {entry_id.decode()}: no field {error}") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UnusableInputError(f"{stream}, entry {entry_id.decode()}: {error}") from None
-    rows, letters, marks = len(entry.batch.rows), len(entry.letters), len(entry.silent)
-    if rows != letters or marks not in (0, rows):
-        raise UnusableInputError(f"{stream}, entry {entry_id.decode()}: {rows} rows, {letters} letters, {marks} marks")
+    if (flaw := entry.flaw) is not None:
+        raise UnusableInputError(f"{stream}, entry {entry_id.decode()}: {flaw}")
     return entry

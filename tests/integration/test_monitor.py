@@ -11,7 +11,7 @@ from api import monitor
 from api.events import Events
 from lua.keys import DISPATCH_GROUP
 from permits.calendar import rfc3339
-from permits.outcomes import APPROVED, DEAD, DUPLICATE, REFUSALS
+from permits.outcomes import APPROVED, CANCELLED, CANCELLED_HELD, DEAD, DUPLICATE, REFUSALS
 from runtime.connection import Client
 from runtime.embedded import EmbeddedStore
 from tests.eventually import eventually
@@ -56,7 +56,7 @@ async def test_the_monitor_shows_what_stands_in_the_store(server: EmbeddedStore,
     first, second, *_ = PARTITIONS
     call = redis.execute_command
     refused = f"{REFUSALS['quota']}2", 2, f"{REFUSALS['malformed']}0", 4
-    counts = (f"{APPROVED}2", 7, *refused, "id_reused", 1, "unanswered", 2)
+    counts = (f"{APPROVED}2", 7, *refused, f"{CANCELLED}2", 2, f"{CANCELLED_HELD}2", 1, "id_reused", 1, "unanswered", 2)
     await call("HSET", first.counts(TODAY), *counts)
     await call("HSET", second.counts(TODAY), f"{APPROVED}1", 1, f"{DUPLICATE}2", 3, f"{DEAD}0", 5)
     await call("HSET", second.counts("20251231"), f"{APPROVED}1", 1000)
@@ -76,9 +76,10 @@ async def test_the_monitor_shows_what_stands_in_the_store(server: EmbeddedStore,
         answer = await shown(http)
     assert (answer["at"], answer["day"], answer["stale"]) == ("2026-01-01T08:00:00.000Z", "2026-01-01", False)
     assert answer["totals"] == {
-        "decided": 14,
+        "decided": 17,
         "approved": 8,
         "refused": 6,
+        "cancelled": 3,
         "duplicate": 3,
         "shed": 0,
         "moved": 0,
@@ -87,11 +88,13 @@ async def test_the_monitor_shows_what_stands_in_the_store(server: EmbeddedStore,
         "unanswered": 2,
     }
     verdicts = {(row["purpose"], row["verdict"], row["reason"]): row["count"] for row in answer["verdicts"]}
+    assert len(answer["verdicts"]) == len(verdicts)
     assert verdicts == {
         (1, "approved", None): 1,
         (2, "approved", None): 7,
         (2, "refused", "quota"): 2,
         (None, "refused", "malformed"): 4,
+        (2, "cancelled", None): 3,
         (2, "duplicate", None): 3,
         (None, "dead", None): 5,
     }

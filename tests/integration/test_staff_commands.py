@@ -68,15 +68,17 @@ async def test_a_document_is_blocked_and_unblocked(capsys: pytest.CaptureFixture
 async def test_a_history_is_told_in_lines(capsys: pytest.CaptureFixture[str], redis: Client) -> None:
     await plant(redis, purpose=1, decided_ms=NOON_MS - 7_200_000, sender=b"me")
     await plant(redis, letter="u", purpose=0, decided_ms=NOON_MS - 60_000, sender=b"no")
+    await plant(redis, letter="c", purpose=1, decided_ms=NOON_MS - 120_000, sender=b"me")
     told = (await ran(capsys, *EXPLAIN)).splitlines()
     assert told[:2] == [
-        "today: 2 of 20 requests, by 2 of 5 phones",
+        "today: 3 of 20 requests, by 2 of 5 phones",
         "within the hour: 1 refusals, of which 5 get a reply",
     ]
     code = told[2].split()[1]
     assert told[2:] == [
         f"permit {code} in force until 2026-01-01T09:00:00.000Z",
         "2026-01-01T07:59:00.000Z  phone 2  purpose -  refused (unknown_code)",
+        "2026-01-01T07:58:00.000Z  phone 1  purpose 1  cancelled",
         f"2026-01-01T06:00:00.000Z  phone 1  purpose 1  approved ({code})",
     ]
 

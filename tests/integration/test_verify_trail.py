@@ -59,17 +59,17 @@ class Run:
         self.journal = folder / "journal.ndjson"
         self.sink = folder / "sink.ndjson"
 
-    async def fill(self, rules: policy.Policy = POLICY) -> None:
+    async def fill(self, rules: policy.Policy = POLICY, lines: Sequence[tuple[str, str]] = LINES) -> None:
         layout = Layout(partitions=2, tags=tags(2), route=ROUTE_VERSION, routing_key=ROUTE.fingerprint)
         await self.store.execute_command("SET", LAYOUT, msgspec.json.encode(layout))
-        for at, (sms_id, text) in enumerate(LINES):
+        for at, (sms_id, text) in enumerate(lines):
             sms = InboundSms(id=sms_id, source="dev", sender=SENDER, to="8103", text=text, arrived_ms=NOW_MS)
             # All enter by one partition: those of the other are moved there.
             await self.store.execute_command("XADD", KEYS[0].inbound, f"{NOW_MS}-{at}", "m", ENCODER.encode(sms))
         await self.store.execute_command("XADD", KEYS[1].inbound, f"{NOW_MS}-0", "m", "no SMS at all")
         for index in range(2):
             await self.decide(index, rules)
-        self.journal.write_bytes(ENCODER.encode_lines([{"id": sms_id, "acked_ms": NOW_MS} for sms_id, _ in LINES]))
+        self.journal.write_bytes(ENCODER.encode_lines([{"id": sms_id, "acked_ms": NOW_MS} for sms_id, _ in lines]))
         await self.dispatch()
 
     async def decide(self, index: int, rules: policy.Policy) -> None:
@@ -194,6 +194,30 @@ async def test_held_approvals_pass_while_they_wait_and_when_they_are_told_and_no
     assert {finding.what: finding.checked for finding in report.checks}["holds"] == 22
 
 
+@pytest.mark.parametrize(("more", "letters"), [("", "accnq"), ("\nhold_minutes = { sms = 15 }", "ayyna")])
+async def test_cancellations_by_sms_pass_every_check(store: Store, tmp_path: Path, more: str, letters: str) -> None:
+    word = f'late_minutes = 60\ncancel_word = "LEGV"{more}'
+    text = policy.DEFAULT_FILE.read_text().replace("late_minutes = 60", word)
+    rules = policy.parse(text.replace("documents_per_sender = 10", "").encode(), policy.DEFAULT_FILE)
+    lines = [
+        *LINES,
+        *((f"back-{n}", f"LEGV AZE 1111111 {'.' * n}") for n in range(3)),
+        ("third", "2 AZE 1111111"),
+        *((f"other-back-{n}", f"LEGV 2 AA {2000000 + n}") for n in range(0, 20, 3)),
+        *((f"other-again-{n}", f"2 AA {2000000 + n}") for n in range(0, 20, 2)),
+    ]
+    run = Run(store, tmp_path)
+    await run.fill(rules, lines)
+    report = await run.report(rules=rules)
+    assert [finding for finding in report.checks if finding.status != "ok"] == []
+    assert report.totals.cancelled == 2 + 7
+    assert report.refused["nothing_to_cancel"] == 1
+    found = await store.execute_command("XRANGE", BUSY.audit, "-", "+")
+    trail = [(msgspec.json.decode(fields[b"m"])["rows"], fields[b"v"].decode()) for _, fields in found]
+    became = {row[1]: letter for rows, outcomes in trail for row, letter in zip(rows, outcomes, strict=True)}
+    assert "".join(became[sms_id] for sms_id in ("medical", "back-0", "back-1", "back-2", "third")) == letters
+
+
 async def test_a_trail_that_decide_wrote_passes_every_check(run: Run) -> None:
     report = await run.report()
     assert [finding for finding in report.checks if finding.status != "ok"] == []
@@ -202,7 +226,7 @@ async def test_a_trail_that_decide_wrote_passes_every_check(run: Run) -> None:
     assert report.refused == {"malformed": 1, "quota": 1}
     assert (report.sent, report.ambiguous, report.notices) == (26, 0, 2)
     assert report.totals == Totals(
-        decided=24, approved=22, refused=2, dead=1, duplicate=1, shed=0, moved=report.totals.moved
+        decided=24, approved=22, refused=2, cancelled=0, dead=1, duplicate=1, shed=0, moved=report.totals.moved
     )
     assert report.rows == 26 + report.totals.moved
 

@@ -10,12 +10,20 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from lua import calls, records
-from lua.calls import ASK, Batch, Decided, DecideReply
+from lua.calls import ASK, CANCEL, Batch, Decided, DecideReply, cancellable_since
 from lua.keys import PartitionKeys, partition_keys
 from lua.store import Store
 from permits.calendar import DAY_MS, day_name, day_number, day_start_ms, hour_end, hour_name, local_day
 from permits.decision import DEDUP_DAYS, RECORD_ENTRIES
-from permits.messages import AUDIT_DECODER, ENCODER, AuditBatch, AuditRow, HeldApproval
+from permits.messages import (
+    AUDIT_DECODER,
+    CANCELLATIONS_DECODER,
+    ENCODER,
+    AuditBatch,
+    AuditRow,
+    Cancellation,
+    HeldApproval,
+)
 from permits.outcomes import DEAD, MOVED
 from permits.partition import Route
 from permits.regimes import Limits, Rule
@@ -31,6 +39,10 @@ PLAIN: Final = ('"malformed"}', "")
 """The rest of a refusal that names no document."""
 TAILED: Final = (('"quota ', '"}'), ('"abuse_document ', '"}'), ('"blocked ', '"}'))
 """What stands around the document's tail in those that do."""
+CANCELLED: Final = (('"cancelled ', '"}'), ('"nothing_to_cancel ', '"}'))
+ARRIVED_SINCE_S: Final = MIDNIGHT_MS // 1000 - 3 * 86_400
+ENDLESS_SINCE_S: Final = MIDNIGHT_MS // 1000 - 86_400
+"""What the tests let an SMS cancel."""
 
 ROUTE: Final = Route(key=b"a key for tests only", partitions=1)
 
@@ -52,7 +64,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     asked_ms: int | None = None
     """None: asked when it arrived."""
     outcome: str = ASK
-    """A letter where the rules have no say: refused for its form, moved or dead."""
+    """A letter where the rules have no say: refused for its form, moved or dead; CANCEL: it has the cancel word."""
     rules: Sequence[Rule] = ONCE_A_DAY
     by_text: bool = False
     tail: str = "1111"
@@ -157,7 +169,7 @@ def build(tag: str, entries: Sequence[Entry], *, epoch: str, decided_ms: int, to
     blob, seals, rows, texts = bytearray(), bytearray(), list[AuditRow](), list[calls.Arg]()
     for entry_id, ask in entries:
         asks = ask.outcome == ASK
-        frame = ask.frames or (TAILED if asks else (PLAIN,))
+        frame = ask.frames or (TAILED if asks else CANCELLED if ask.outcome == CANCEL else (PLAIN,))
         timing = records.timing(
             arrived_s=ask.arrived_ms // 1000,
             decided_s=decided_ms // 1000,
@@ -189,6 +201,8 @@ def build(tag: str, entries: Sequence[Entry], *, epoch: str, decided_ms: int, to
             texts.append(f'{{"entry_id":"{entry_id.decode()}"}}')
         elif ask.outcome != MOVED:
             texts.append(reply_start(tag, entry_id))
+            if ask.outcome == CANCEL:
+                texts.append(cancellable_since(arrived_since_s=ARRIVED_SINCE_S, endless_since_s=ENDLESS_SINCE_S))
             if asks:
                 texts.append(ask.waiting(entry_id) if ask.hold_minutes else APPROVAL_REST)
                 seals += ask.sealed
@@ -206,6 +220,7 @@ def build(tag: str, entries: Sequence[Entry], *, epoch: str, decided_ms: int, to
         seals=bytes(seals),
         rules=rules.rows,
         frames=[rest for group in frames.rows for rest in group],
+        holders=[ask.owner[:4] for _, ask in entries if ask.outcome == CANCEL],
         texts=texts,
         now_ms=decided_ms,
         audit=ENCODER.encode(audit),
@@ -316,6 +331,11 @@ class Partition:
         """All audited batches with their outcome letters."""
         found = await self.store.execute_command("XRANGE", self.keys.audit, "-", "+")
         return [Audited(AUDIT_DECODER.decode(f[b"m"]), f[b"v"].decode(), f.get(b"w", b"").decode()) for _, f in found]
+
+    async def cancellations(self) -> list[Cancellation]:
+        """What the trail tells of each SMS with the cancel word."""
+        found = await self.store.execute_command("XRANGE", self.keys.audit, "-", "+")
+        return [one for _, f in found if b"c" in f for one in CANCELLATIONS_DECODER.decode(f[b"c"])]
 
     async def senders(self, ends_s: int) -> dict[bytes, bytes]:
         """What is kept of the senders of permits that end before an hour."""

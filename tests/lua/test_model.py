@@ -11,13 +11,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lua.calls import Applied, Batch, Decided, Fenced, Gap
+from lua.calls import CANCEL, Applied, Batch, Decided, Fenced, Gap
 from lua.records import ENTRY_BYTES
 from lua.store import Store
-from permits.calendar import DAY_MS
-from permits.decision import Model, Outcome, Request
+from permits.calendar import DAY_MS, HOUR_MS, hour_end, hour_name
+from permits.decision import Cancel, Model, Outcome, Request
+from permits.outcomes import APPROVED, CANCELLED, CANCELLED_HELD, ENDED, HELD, WITHDRAWN
 from permits.regimes import Limits, Rule
-from tests.lua.batches import DECIDED_MS, MIDNIGHT_MS, Ask, Partition, owner
+from tests.lua.batches import ARRIVED_SINCE_S, DECIDED_MS, ENDLESS_SINCE_S, MIDNIGHT_MS, Ask, Partition, owner
 
 OWNERS: Final = [b"same-one", b"sameelse", owner("AZE1111111")]
 RULES: Final[dict[int, list[tuple[Rule, ...]]]] = {
@@ -54,14 +55,18 @@ def asks(draw: st.DrawFn) -> Ask:
     arrived_ms = midnight_ms + 1000 * draw(st.integers(-WINDOW_S, WINDOW_S))
     received_ms = arrived_ms - draw(st.sampled_from([0, 0, 30_000, DAY_MS, 47 * 3_600_000, -100_000]))
     purpose = draw(st.sampled_from([1, 2, 2, 3]))
+    outcome = draw(st.sampled_from(["?", "?", "?", "?", "m", "b", "M", "X", CANCEL, CANCEL]))
     return Ask(
         id=draw(st.sampled_from("12345")),
         text=draw(st.sampled_from(["2 AZE 1111111", "2AZE1111111"])),
         owner=draw(st.sampled_from(OWNERS)),
-        purpose=purpose,
+        purpose=draw(st.sampled_from([0, 0, purpose])) if outcome == CANCEL else purpose,
+        minutes=0 if outcome == CANCEL else draw(st.sampled_from([0, 60, 180, 4095])),
+        # A clock that is days ahead is past what a hold can tell; ingest lets none through.
+        hold_minutes=draw(st.sampled_from([0, 0, 15])) if outcome == "?" and arrived_ms < DECIDED_MS else 0,
         arrived_ms=arrived_ms,
         asked_ms=received_ms,
-        outcome=draw(st.sampled_from(["?", "?", "?", "?", "m", "b", "M", "X"])),
+        outcome=outcome,
         rules=draw(st.sampled_from(RULES[purpose])),
         by_text=draw(st.booleans()),
         phone=draw(st.sampled_from(PHONES)),
@@ -82,7 +87,7 @@ def is_listed(ask: Ask) -> bool:
     )
 
 
-def decide_plainly(model: Model, ask: Ask) -> Outcome:
+def decide_plainly(model: Model, ask: Ask, decided_ms: int) -> Outcome:
     """What the model says to one SMS; moved and dead ones are none of its business."""
     if ask.outcome in "MX":
         return Outcome(ask.outcome, answered=False)
@@ -92,12 +97,16 @@ def decide_plainly(model: Model, ask: Ask) -> Outcome:
         purpose=ask.purpose,
         asked_ms=ask.arrived_ms if ask.asked_ms is None else ask.asked_ms,
         arrived_ms=ask.arrived_ms,
-        refused=None if ask.outcome == "?" else ask.outcome,
+        refused=None if ask.outcome in ("?", CANCEL) else ask.outcome,
         rules=ask.rules,
         by_text=ask.by_text,
         sender=ask.phone,
         listed=is_listed(ask),
         limits=ask.limits,
+        decided_ms=decided_ms,
+        minutes=ask.minutes,
+        hold_minutes=ask.hold_minutes,
+        cancel=Cancel(ARRIVED_SINCE_S, ENDLESS_SINCE_S) if ask.outcome == CANCEL else None,
     )
     return model.decide(request)
 
@@ -111,11 +120,13 @@ async def agree(store: Store, batches: list[list[Ask]], number: Callable[[int], 
     for who, listed, from_s, until_s in LISTED:
         entry = struct.pack(">BII", listed, from_s, until_s)
         await store.execute_command("HSET", partition.keys.blocked, who, entry)
+    decided_ms, numbers = DECIDED_MS, dict[tuple[str, bytes], bytes]()
     for batch in batches:
+        decided_ms += HOUR_MS * number(2)  # six at the most: still on the same day
         entries = await partition.push(*batch)
-        outcomes = [decide_plainly(model, ask) for ask in batch]
+        outcomes = [decide_plainly(model, ask, decided_ms) for ask in batch]
         wanted = "".join(outcome.letter for outcome in outcomes)
-        built = partition.batch(entries)
+        built = partition.batch(entries, decided_ms=decided_ms)
         if done and number(2):
             assert await partition.call(done[number(len(done))]) == Applied()
         if number(2):
@@ -125,17 +136,26 @@ async def agree(store: Store, batches: list[list[Ask]], number: Callable[[int], 
         if not number(3):
             await store.execute_command("DEL", partition.keys.lease("decide"))
             await partition.lease()
-        reply = await partition.call(partition.batch(entries))
+        reply = await partition.call(partition.batch(entries, decided_ms=decided_ms))
         assert isinstance(reply, Decided)
         assert (reply.letters, reply.removed) == (wanted, len(batch))
         assert reply.unanswered == sum(map(is_silent, outcomes))
         done.append(built)
         expected += zip(batch, outcomes, strict=True)
+        for ask, outcome in zip(batch, outcomes, strict=True):
+            if outcome.letter == APPROVED and not ask.hold_minutes:
+                numbers[hour_name(hour_end(ask.ends_s(decided_ms))), ask.sender_field] = ask.sealed
     assert await stored(partition, expected) == kept(expected)
-    assert await numbered(partition) == {
-        ask.sender_field: ask.sealed for ask, outcome in expected if outcome.letter == "a"
-    }
-    assert len(await partition.replies()) == sum(outcome.answered for _, outcome in expected)
+    assert await numbered(partition) == numbers
+    held = sum(outcome.letter == "a" and ask.hold_minutes > 0 for ask, outcome in expected)
+    assert len(await partition.replies()) == sum(outcome.answered for _, outcome in expected) - held
+    withdrawn = sum(outcome.letter == CANCELLED_HELD for _, outcome in expected)
+    assert await store.execute_command("ZCARD", partition.keys.held) == held - withdrawn
+    cancelled = [
+        told.permit and (told.permit.digest, told.permit.arrived_s) for told in await partition.cancellations()
+    ]
+    about_cancelling = [o for ask, o in expected if ask.outcome == CANCEL and o.letter.islower()]
+    assert cancelled == [outcome.cancelled for outcome in about_cancelling]
     unanswered = Counter({"unanswered": sum(is_silent(outcome) for _, outcome in expected)})
     assert await counted(partition) == +unanswered + Counter(f"{o.letter}{ask.purpose}" for ask, o in expected)
     trail = await partition.audit()
@@ -149,16 +169,21 @@ def is_silent(outcome: Outcome) -> bool:
     return outcome.letter.islower() and not outcome.answered
 
 
+_LEFT: Final = {CANCELLED: ENDED, CANCELLED_HELD: WITHDRAWN}
 Row = tuple[bytes, bytes, int, int, str]
 
 
 def kept(expected: list[tuple[Ask, Outcome]]) -> list[Row]:
-    """The decisions that the model made: owner, identity, times, letter."""
-    return sorted(
-        (ask.owner, ask.digest, ask.arrived_ms // 1000, ask.day, outcome.letter)
-        for ask, outcome in expected
-        if outcome.letter.islower()
-    )
+    """The decisions that the model made: owner, identity, times, and the letter that its cancellations have left."""
+    became = {(ask.owner, outcome.cancelled): _LEFT[outcome.letter] for ask, outcome in expected if outcome.cancelled}
+    rows = list[Row]()
+    for ask, outcome in expected:
+        letter = HELD if outcome.letter == APPROVED and ask.hold_minutes else outcome.letter
+        if letter in (APPROVED, HELD):
+            letter = became.get((ask.owner, (ask.digest.hex(), ask.arrived_ms // 1000)), letter)
+        if letter.islower():
+            rows.append((ask.owner, ask.digest, ask.arrived_ms // 1000, ask.day, letter))
+    return sorted(rows)
 
 
 async def stored(partition: Partition, expected: list[tuple[Ask, Outcome]]) -> list[Row]:
@@ -172,11 +197,13 @@ async def stored(partition: Partition, expected: list[tuple[Ask, Outcome]]) -> l
     return sorted(rows)
 
 
-async def numbered(partition: Partition) -> dict[bytes, bytes]:
-    """What is kept of the senders."""
-    found: dict[bytes, bytes] = {}
+async def numbered(partition: Partition) -> dict[tuple[str, bytes], bytes]:
+    """What is kept of the senders, by hour and field."""
+    found: dict[tuple[str, bytes], bytes] = {}
     for key in await partition.store.execute_command("KEYS", partition.keys.senders("*").replace("{", "[{]")):
-        found |= await partition.store.execute_command("HGETALL", key)
+        hour = key.decode().rpartition(":")[2]
+        kept_there = await partition.store.execute_command("HGETALL", key)
+        found |= {(hour, field): sealed for field, sealed in kept_there.items()}
     return found
 
 
@@ -186,7 +213,7 @@ async def counted(partition: Partition) -> Counter[str]:
     return Counter(found)
 
 
-def numbers(draw: st.DataObject) -> Callable[[int], int]:
+def drawn(draw: st.DataObject) -> Callable[[int], int]:
     """Below a bound, by hypothesis."""
     return lambda below: draw.draw(st.integers(0, below - 1))
 
@@ -196,13 +223,13 @@ def numbers(draw: st.DataObject) -> Callable[[int], int]:
 async def test_the_real_function_agrees_with_the_model(
     redis: Store, batches: list[list[Ask]], data: st.DataObject
 ) -> None:
-    await agree(redis, batches, numbers(data), 250)
+    await agree(redis, batches, drawn(data), 250)
 
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(batches=BATCHES, data=st.data())
 async def test_on_the_fake_server_too(fake: Store, batches: list[list[Ask]], data: st.DataObject) -> None:
-    await agree(fake, batches, numbers(data), 250)
+    await agree(fake, batches, drawn(data), 250)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -210,7 +237,7 @@ async def test_on_the_fake_server_too(fake: Store, batches: list[list[Ask]], dat
 async def test_full_records_agree_too(redis: Store, batches: list[list[Ask]], data: st.DataObject, who: bytes) -> None:
     """With one owner: two that share a field share its room, of which the model knows nothing."""
     alone = [[msgspec.structs.replace(ask, owner=who) for ask in batch] for batch in batches]
-    await agree(redis, alone, numbers(data), 4)
+    await agree(redis, alone, drawn(data), 4)
 
 
 @pytest.mark.parametrize("size", [1, 7, 512])

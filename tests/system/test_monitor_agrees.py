@@ -112,7 +112,7 @@ def test_the_monitor_counts_what_verify_counts(house: House, up: Running, tmp_pa
     shown = Counter({(row["purpose"], row["verdict"], row["reason"]): row["count"] for row in figures["verdicts"]})
     assert shown == days[figures["day"]]
     verdicts, totals = by_verdict(shown), figures["totals"]
-    assert totals["decided"] == verdicts["approved"] + verdicts["refused"]
+    assert totals["decided"] == verdicts["approved"] + verdicts["refused"] + verdicts["cancelled"]
     assert totals["dead"] == figures["lag"]["dead_letters"] == UNREADABLE
     assert totals["id_reused"] == REUSED
     assert {name: totals[name] for name in set(VERDICT_OF.values())} == {

@@ -6,7 +6,7 @@ from typing import Final
 
 from permits import policy as policies
 from permits.calendar import day_number, day_start_ms
-from permits.messages import ENCODER, AuditBatch, AuditRow
+from permits.messages import ENCODER, AuditBatch, AuditRow, Cancellation
 from permits.policy import Policy
 from processor.archive import segments
 
@@ -59,12 +59,19 @@ class Archive:
         self._first_ms = 0
 
     def add(
-        self, letters: str, rows: Sequence[AuditRow], *, version: str, at_ms: int = NOON_MS, silent: str = ""
+        self,
+        letters: str,
+        rows: Sequence[AuditRow],
+        *,
+        version: str,
+        at_ms: int = NOON_MS,
+        silent: str = "",
+        told: Sequence[Cancellation] = (),
     ) -> "Archive":
         """One batch, decided and stored at a moment."""
         audit = AuditBatch(partition=0, epoch=1, policy=version, decided_ms=at_ms, rows=list(rows))
         fields = [b"m", ENCODER.encode(audit), b"v", letters.encode(), *([b"w", silent.encode()] if silent else [])]
-        return self.put(fields, at_ms=at_ms)
+        return self.put([*fields, *([b"c", ENCODER.encode(told)] if told else [])], at_ms=at_ms)
 
     def put(self, fields: Sequence[bytes], *, at_ms: int = NOON_MS) -> "Archive":
         """An entry as it is."""

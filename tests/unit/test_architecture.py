@@ -7,7 +7,7 @@ import msgspec
 
 import icaze
 from lua.keys import KEY_TABLE
-from permits.messages import AuditBatch, AuditSettled, DeadLetter, InboundSms, Reply, SealedSms
+from permits.messages import AuditBatch, AuditSettled, Cancellation, DeadLetter, InboundSms, Reply, SealedSms
 from runtime.settings import described
 
 ROOT = Path(__file__).parents[2]
@@ -39,7 +39,8 @@ def test_architecture_and_readme_stay_short() -> None:
 
 def test_the_streams_page_has_the_schemas_of_the_messages() -> None:
     _, schemas = msgspec.json.schema_components(
-        [SealedSms, InboundSms, Reply, AuditBatch, AuditSettled, DeadLetter], ref_template="#/components/schemas/{name}"
+        [SealedSms, InboundSms, Reply, AuditBatch, Cancellation, AuditSettled, DeadLetter],
+        ref_template="#/components/schemas/{name}",
     )
     page = (ROOT / "docs" / "asyncapi.yaml").read_text()
     missing = [

@@ -8,7 +8,7 @@ import pytest
 
 import icaze
 from permits.calendar import DAY_MS
-from permits.messages import AuditRow
+from permits.messages import AuditRow, Cancellation, CancelledPermit
 from tests.unit.archived_trails import NOON_MS, RULES, Archive, row, rules
 
 SAME = rules().version
@@ -73,7 +73,7 @@ def test_the_table_says_it_for_people(tmp_path: Path, capsys: pytest.CaptureFixt
     told = [line.replace("│", " ").split() for line in said.splitlines()]
     assert ["2", "food", "quota", "approved", "1", "50.00%"] in told
     assert ["approved", "1", "2", "+1"] in told
-    assert "kept out, as no policy changes them: 1 duplicate" in said
+    assert "kept out, as they were: 1 duplicate" in said
     assert "status list" in said
     assert "none of them was made under this very policy" in said
 
@@ -86,6 +86,48 @@ def test_rows_that_are_no_decisions_are_kept_out_and_count_for_nobody(
     said = dry_run(capsys, tmp_path, text=RULES)
     assert said["kept_out"] == {"duplicate": 1, "moved": 1, "shed": 1, "dead": 1}
     assert (said["rows"], said["judged"], said["changed"]) == (5, 1, 0)
+
+
+def told(at: int, permit: bool = True) -> Cancellation:
+    """What the row at a place cancelled: the permit of its owner."""
+    return Cancellation(at, CancelledPermit("d" * 12, NOON_MS // 1000, 2, 0) if permit else None, [])
+
+
+def test_cancellations_are_kept_out_and_give_back_what_they_gave_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [row(), row(code=0), row(), row("b"), row("b", code=0), row("b"), row("c", code=0)]
+    archive = Archive(tmp_path)
+    archive.add("acqayan", rows, version=SAME, told=[told(1), told(4), told(6, permit=False)]).store()
+    said = dry_run(capsys, tmp_path, text=RULES)
+    assert said["kept_out"] == {"cancelled": 1, "cancelled_held": 1, "nothing_to_cancel": 1}
+    assert (said["judged"], said["changed"]) == (4, 0)
+    assert said["control"] == {"checked": 4, "differing": 0, "examples": []}
+
+
+def test_a_cancellation_counts_as_a_request_and_only_having_nothing_to_cancel_as_a_refusal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [row(), row(code=0), row(), row("b", code=0), row("b", code=0, fault="malformed")]
+    archive = Archive(tmp_path)
+    archive.add("acqnm", rows, version=SAME, silent="00001", told=[told(1), told(3, permit=False)]).store()
+    assert dry_run(capsys, tmp_path, text=RULES)["control"]["differing"] == 0
+    limited = RULES.replace("limits = {", "limits = { requests_per_document = 2,")
+    assert dry_run(capsys, tmp_path, text=limited)["changes"] == [change("quota", "abuse_document", 1, 0.5)]
+
+
+def test_what_was_given_back_before_the_period_is_free_in_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive = Archive(tmp_path).add("ay", [row(), row(code=0)], version=SAME, told=[told(1)])
+    archive.add("aq", [row(), row()], version=SAME, at_ms=NOON_MS + 3_600_000).store()
+    said = dry_run(capsys, tmp_path, "--from", "2026-03-10T13:00", text=RULES)
+    assert (said["taken"], said["judged"], said["changed"]) == (2, 2, 0)
+
+
+def test_a_cancellation_that_is_not_told_of_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Archive(tmp_path).add("ac", [row(), row(code=0)], version=SAME).store()
+    assert "1 rows with the cancel word, 0 told of" in refused(capsys, tmp_path)
 
 
 def test_a_blocked_document_stays_so_where_the_policy_bars_any_list(

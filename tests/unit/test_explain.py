@@ -3,10 +3,12 @@
 import io
 import json
 import sys
+from pathlib import Path
 
 import pytest
 
 from icaze import main
+from permits.policy import DEFAULT_FILE
 
 
 @pytest.fixture(autouse=True)
@@ -34,6 +36,35 @@ def test_a_text_is_explained(text: str, said: dict[str, object], capsys: pytest.
 def test_a_person_gets_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", "2 AZE 1111111"]) == 0
     assert "AZE1111111" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "line"),
+    [
+        ("LEGV AZE1111111", {"cancels": "AZE1111111", "purpose": None}, "document AZE1111111, purpose any"),
+        ("2 AZE1111111 legv", {"cancels": "AZE1111111", "purpose": 2}, "document AZE1111111, purpose 2"),
+        ("LEGV", {"refused": "malformed"}, "refused: malformed"),
+        ("LEGV 9 AZE1111111", {"refused": "unknown_code"}, "refused: unknown_code"),
+    ],
+)
+def test_a_text_with_the_cancel_word_is_explained(
+    text: str,
+    said: dict[str, object],
+    line: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file = tmp_path / "policy.toml"
+    rules = DEFAULT_FILE.read_text()
+    file.write_text(rules.replace("late_minutes = 60", 'late_minutes = 60\ncancel_word = "LEGV"'))
+    monkeypatch.setenv("ICAZE_POLICY_FILE", str(file))
+    assert main(["explain", text, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == said
+    assert main(["explain", text]) == 0
+    assert line in capsys.readouterr().out
+    assert main(["policy", "show"]) == 0
+    assert "cancelled by SMS with LEGV" in capsys.readouterr().out
 
 
 class _Input:

@@ -6,7 +6,7 @@ from redis.exceptions import ResponseError
 
 from lua.keys import partition_keys, tags
 from permits.calendar import day_start_ms, local_day
-from permits.outcomes import APPROVED, DEAD, DUPLICATE, MOVED, NAME_OF, REASON_OF, REFUSALS, SHED
+from permits.outcomes import APPROVED, CANCELLATIONS, DEAD, DUPLICATE, MOVED, NAME_OF, REASON_OF, REFUSALS, SHED
 from runtime.figures import AT_ONCE, Figures, Queue, Rates, look, rates
 from tests.unit.looks import Planned, group, partition
 
@@ -41,7 +41,8 @@ async def test_outcomes_of_all_partitions_are_added_up_by_purpose_and_letter() -
 async def test_every_letter_counts_and_only_decisions_count_as_decided() -> None:
     figures = await seen(partition({f"{letter}3": 1 for letter in NAME_OF}))
     assert figures.by_letter == dict.fromkeys(NAME_OF, 1)
-    assert figures.decided == 1 + len(REASON_OF)
+    assert figures.decided == 1 + len(REASON_OF) + len(CANCELLATIONS)
+    assert (figures.approved, figures.refused, figures.cancelled) == (1, len(REASON_OF), 2)
     assert {DUPLICATE, SHED, MOVED, DEAD} == {letter for letter in NAME_OF if not letter.islower()}
 
 
@@ -134,3 +135,9 @@ def test_no_rate_reaches_across_midnight() -> None:
     after = decided(500, 500, midnight_ms + 999)
     assert rates(before, after) == Rates()
     assert rates(msgspec.structs.replace(before, at_ms=midnight_ms), after).decided_per_s > 0
+
+
+def test_a_cancellation_is_no_refusal_in_the_rates_either() -> None:
+    cancelled = {(2, letter): 5 for letter in CANCELLATIONS}
+    now = msgspec.structs.replace(decided(10, 20, NOW_MS + 10_000), outcomes=cancelled | {(2, QUOTA): 20})
+    assert rates(decided(0, 0), now) == Rates(decided_per_s=3.0, approved_per_s=0.0, refused_per_s=2.0)

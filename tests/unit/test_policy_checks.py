@@ -64,6 +64,9 @@ TYPES = {
     "curfew without an end": (head("curfew = { from = 21:00:00 }"), "curfew: .*missing required field `until`"),
     "curfew of words": (head('curfew = { from = "nine", until = 06:00:00 }'), r"curfew\.from: Expected `time`"),
     "late after days": (head("late_minutes = 2881"), r"late_minutes: .*<= 2880"),
+    "cancel word of small letters": (head('cancel_word = "legv"'), r"cancel_word: Expected `str` matching"),
+    "cancel word of two letters": (head('cancel_word = "NO"'), r"cancel_word: .*length >= 3"),
+    "cancel word of thirteen": (head(f'cancel_word = "{"L" * 13}"'), r"cancel_word: .*length <= 12"),
     "limit of nought": (head("limits = { requests_per_document = 0 }"), r"requests_per_document: .*>= 1"),
     "rule after nothing": (head("rules = [{ after = [], no = [2] }]"), r"rules\[0\]\.after: .*length >= 1"),
 }
@@ -116,6 +119,18 @@ MEANING = {
     "hours of no length": (
         WHOLE + "hours = { from = 00:00:00, until = 00:00:00 }\n",
         r"\(code 2\)\.hours: .*leave hours out",
+    ),
+    "cancel word that is a series": (head('cancel_word = "AZE"'), "cancel_word: 'AZE' means something else in an SMS"),
+    "cancel word that is a series of the file": (
+        head('cancel_word = "ZZZ"').replace('"AZE"', '"ZZZ"'),
+        "cancel_word: 'ZZZ' means",
+    ),
+    "cancel word for a number": (head('cancel_word = "NOMER"'), "cancel_word: 'NOMER' means"),
+    "cancel word of everyday English": (head('cancel_word = "PLEASE"'), "cancel_word: 'PLEASE' means"),
+    "cancel word that may be noughts": (head('cancel_word = "OOO"'), "cancel_word: 'OOO' means"),
+    "off and a cancel word": (
+        head('off = true\ncancel_word = "LEGV"').replace(PURPOSE, ""),
+        r"cancel_word: cannot stand beside off",
     ),
     "off and permits": (head("off = true"), r"\(first\): purposes: cannot stand beside off"),
     "off and a curfew": (

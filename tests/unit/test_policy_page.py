@@ -38,7 +38,7 @@ def test_the_page_tells_every_key_and_its_default() -> None:
 
 
 def test_the_page_has_an_example_of_each_situation() -> None:
-    assert len(EXAMPLES) == 8
+    assert len(EXAMPLES) == 9
 
 
 @pytest.mark.parametrize("example", EXAMPLES)

@@ -16,7 +16,7 @@ from permits.replies import Lang, Reason, Script, Texts
 LANGS: tuple[Lang, ...] = get_args(Lang)
 SCRIPTS: tuple[Script, ...] = get_args(Script)
 REASONS: tuple[Reason, ...] = get_args(Reason)
-WITH_TAIL: set[Reason] = {"quota", "abuse_document", "blocked", "hours", "zone"}
+WITH_TAIL: set[Reason] = {"quota", "abuse_document", "blocked", "hours", "zone", "nothing_to_cancel"}
 SPEAK_OF_THE_CODE: set[Reason] = {"quota", "blocked", "hours", "zone"}
 
 TAIL = "1111"
@@ -86,7 +86,12 @@ def refusal(script: Script, lang: Lang, reason: Reason, purpose: int | None = 2)
 
 def notices(script: Script, lang: Lang) -> list[str]:
     texts = Texts(script)
-    return [texts.cancelled(lang, PERMIT), texts.extended(lang, PERMIT, LATE_EVENING)]
+    return [texts.cancelled(lang, PERMIT), texts.extended(lang, PERMIT, LATE_EVENING), by_sms(texts, lang)]
+
+
+def by_sms(texts: Texts, lang: Lang) -> str:
+    before, after = texts.cancelled_by_sms(lang)
+    return before + TAIL + after
 
 
 def every_text() -> list[str]:
@@ -304,14 +309,17 @@ def test_notices_read_as_meant() -> None:
     assert notices("native", "az") == [
         "7KQWX3M9PA kodlu icazə ləğv edilib və artıq qüvvədə deyil. Evdə qalın, sualınız varsa, polisə müraciət edin.",
         "7KQWX3M9PA kodlu icazənin müddəti uzadılıb: 23.11 22:30 tarixinədək qüvvədədir.",
+        "İcazə ləğv edildi, sənəd …1111: artıq qüvvədə deyil. Evdən çıxmaq üçün yeni icazə lazımdır.",
     ]
     assert notices("plain", "ru") == [
         "Propusk 7KQWX3M9PA otmenen i bolshe ne deystvuet. Ostavaytes doma, s voprosami obratites v politsiyu.",
         "Propusk 7KQWX3M9PA prodlen: deystvuet do 23.11 22:30.",
+        "Razreshenie otmeneno, dokument ...1111: ono bolshe ne deystvuet. Chtoby vyyti iz doma, nuzhno novoe.",
     ]
     assert notices("plain", "en") == [
         "Permit 7KQWX3M9PA has been cancelled and is no longer valid. Stay at home; with questions turn to the police.",
         "Permit 7KQWX3M9PA has been extended: it is valid until 23.11 22:30.",
+        "The permit has been cancelled, document ...1111: it is no longer valid. To leave home you need a new one.",
     ]
 
 

@@ -94,6 +94,14 @@ def test_an_amended_permit_stands_in_place_of_its_day_record_entry() -> None:
     assert [(known.permit.status, known.permit.reason) for known in found] == [("cancelled", "false purpose")]
 
 
+def test_a_permit_that_its_phone_has_cancelled_is_cancelled_with_its_times() -> None:
+    (known,) = stood(entry(decided_ms=NOW_MS - HOUR_MS, letter="e") + entry(decided_ms=NOW_MS, letter="c"))
+    assert (known.permit.status, known.permit.valid_from) == ("cancelled", rfc3339(NOW_MS - HOUR_MS))
+    assert known.permit.valid_until is not None
+    (withdrawn,) = stood(entry(decided_ms=NOW_MS, letter="v") + entry(decided_ms=NOW_MS, letter="y"))
+    assert (withdrawn.permit.status, withdrawn.permit.valid_from) == ("cancelled", None)
+
+
 def test_an_amended_permit_outlives_its_day_record() -> None:
     assert statuses(stood(None, None, records=held(amended(decided_ms=NOW_MS - 5 * DAY_MS)))) == ["cancelled"]
 

@@ -40,15 +40,17 @@ def drawn(shown: Summary) -> str:
 async def test_figures_of_all_partitions_are_added_up_in_one_line(clock: list[float]) -> None:
     look = [
         *partition({f"{APPROVED}2": 5, f"{QUOTA}2": 2}, undecided=3, heads_s=(None, NOW_S - 4, None, None)),
-        *partition({f"{APPROVED}1": 1, f"{MALFORMED}0": 4}, unsent=2, heads_s=(NOW_S - 9.5, None, None, None)),
+        *partition(
+            {f"{APPROVED}1": 1, f"{MALFORMED}0": 4, "c2": 2, "y0": 1}, unsent=2, heads_s=(NOW_S - 9.5, None, None, None)
+        ),
     ]
     shown = Summary(Planned(look), PARTITIONS, [])
     assert shown.line() == "no figures yet"
     figures = await shown.look()
-    assert (figures.decided, figures.approved) == (12, 6)
+    assert (figures.decided, figures.approved) == (15, 6)
     assert shown.line() == (
-        "decided 12 today (0/s), approved 6, refused 6 (malformed 4, quota 2), undecided 3, unsent 2, held 0, "
-        "oldest 9.5 s"
+        "decided 15 today (0/s), approved 6, refused 6 (malformed 4, quota 2), cancelled 3, undecided 3, unsent 2, "
+        "held 0, oldest 9.5 s"
     )
 
 
