@@ -104,11 +104,11 @@ end
 -- Looks through an owner's records, day by day. Returns whether the SMS at `base` was decided before, whether its
 -- id was seen with other words, and the owner's past, nil where there is none: `requests` decided for the quota's day,
 -- the `phones` they came from and how many those are, the `permits` among them by purpose, and the `refusals` of the
--- last hour.
+-- last hour that went to the same phone.
 local function look_up(values, days, blob, base, day, quota_day, by_text)
   local sub, byte = string.sub, string.byte
   local tag, id, text = sub(blob, base + 5, base + 8), sub(blob, base + 9, base + 12), sub(blob, base + 13, base + 14)
-  local arrival = u32(blob, base + 15)
+  local arrival, own = u32(blob, base + 15), sub(blob, base + 23, base + 24)
   local reused, past = false, nil
   for j = 1, days do
     local value = values[j]
@@ -128,11 +128,12 @@ local function look_up(values, days, blob, base, day, quota_day, by_text)
         end
         past = past or {requests = 0, refusals = 0, permits = {}, phones = {}, count = 0}
         local purpose, letter = byte(value, at + PURPOSE_AT, at + LETTER_AT)
-        if not NO_REFUSAL[letter] and apart > -REFUSALS_WINDOW_S then
+        local phone = sub(value, at + SENDER_AT, at + SENDER_AT + 1)
+        -- Another phone's refusals do not silence this one: its owner may be the one who is robbed.
+        if phone == own and not NO_REFUSAL[letter] and apart > -REFUSALS_WINDOW_S then
           past.refusals = past.refusals + 1
         end
         if j - byte(value, at + DAY_AT) % 4 == quota_day then
-          local phone = sub(value, at + SENDER_AT, at + SENDER_AT + 1)
           past.requests = past.requests + 1
           -- Who was turned away as one phone too many does not become known by it.
           if letter ~= ABUSE and not past.phones[phone] then

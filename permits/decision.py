@@ -85,7 +85,11 @@ class Model:
                 return Outcome(DUPLICATE, answered=False)
         letter = request.refused or self._judged(request, [entry for entry in record if entry.day == day])
         refusals = sum(
-            1 for e in record if e.letter not in (APPROVED, WITHDRAWN) and e.arrival_s > arrival_s - REFUSALS_WINDOW_S
+            1
+            for e in record
+            if e.sender == request.sender
+            and e.letter not in (APPROVED, WITHDRAWN)
+            and e.arrival_s > arrival_s - REFUSALS_WINDOW_S
         )
         most = request.limits.refusals_answered_per_hour
         record.append(

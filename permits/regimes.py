@@ -84,7 +84,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     documents_per_sender: OneByte | None = None
     """That one phone may ask for a Baku day. Soft: counted over all partitions, a second late."""
     refusals_answered_per_hour: OneByte | None = None
-    """Of one document, or of a phone whose texts name none; further refusals go unanswered."""
+    """To one phone, of one document or of texts that name none; further refusals go unanswered."""
 
 
 class Regime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

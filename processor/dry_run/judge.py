@@ -75,7 +75,7 @@ class Judge:
         self._policy = policy
         self._tallies: dict[int, dict[str, _Tally]] = {}
         self._refusals: dict[str, list[int]] = {}
-        """When an owner's refused SMS arrived, s, in order."""
+        """When a phone's refused SMS of an owner arrived, s, in order; by both."""
         self._stretches: dict[int, list[_Stretch]] = {}
         self._last = self._stretch_at(0)
 
@@ -126,9 +126,10 @@ class Judge:
         if letter == APPROVED:
             return False
         arrived_s = row.arrived_ms // 1000
-        refused_s = self._refusals.get(row.owner)
+        refused = row.owner + row.sender[:_SENDER_DIGITS]
+        refused_s = self._refusals.get(refused)
         if refused_s is None:
-            self._refusals[row.owner] = [arrived_s]
+            self._refusals[refused] = [arrived_s]
             return False
         most = stretch.regime.limits.refusals_answered_per_hour
         lately = len(refused_s) - bisect_right(refused_s, arrived_s - REFUSALS_WINDOW_S)

@@ -47,7 +47,7 @@ async def test_a_day_burnt_by_strangers_shows_as_such(staff: Staff, redis: Clien
     assert told["decisions"][-1]["purpose"] is None
     assert told["requests_today"] == {"used": 5, "limit": LIMITS.requests_per_document}
     assert told["phones_today"] == {"used": 4, "limit": LIMITS.senders_per_document}
-    assert told["refusals_within_the_hour"] == {"used": 4, "limit": LIMITS.refusals_answered_per_hour}
+    assert told["refusals_within_the_hour"] == {"used": 1, "limit": LIMITS.refusals_answered_per_hour}
 
 
 async def test_a_permit_in_force_is_shown_with_the_decision_that_gave_it(staff: Staff, redis: Client) -> None:

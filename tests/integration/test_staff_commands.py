@@ -71,7 +71,7 @@ async def test_a_history_is_told_in_lines(capsys: pytest.CaptureFixture[str], re
     told = (await ran(capsys, *EXPLAIN)).splitlines()
     assert told[:2] == [
         "today: 2 of 20 requests, by 2 of 5 phones",
-        "within the hour: 1 refusals, of which 5 get a reply",
+        "within the hour: 1 refusals to one phone, of which 5 get a reply",
     ]
     code = told[2].split()[1]
     assert told[2:] == [
