@@ -37,9 +37,7 @@ class _Phone(msgspec.Struct):
 
     partition: int
     documents: set[bytes]
-    """Owner keys that this worker let pass."""
-    total: int = 0
-    """Of all workers, as the store had it last."""
+    """Owner keys that this worker let pass, and those of all workers as the store had them last."""
     told_ms: int = 0
     told: bytes = b""
     """The entry whose refusal was answered then."""
@@ -70,7 +68,7 @@ class BusyPhones:
             known = self._often[phone] = _Phone(partition, set())
         if owner in known.documents:
             return False
-        if max(known.total, len(known.documents)) >= limit:
+        if len(known.documents) >= limit:
             return True
         known.documents.add(owner)
         self._unshared.setdefault(phone, set()).add(owner)
@@ -108,17 +106,17 @@ class BusyPhones:
                 key = self._partitions[self._often[phone].partition].phone(phone, day_name(day))
                 commands.append(["SADD", key, *documents])
                 commands.append(["EXPIREAT", key, expires_s])
-                commands.append(["SCARD", key])
+                commands.append(["SMEMBERS", key])
             try:
                 replies = await self._wire.call(*commands)
             except (RedisError, OSError):
                 self._put_back(fresh, day)
                 raise
-            for (phone, _), total in zip(fresh, replies[2::3], strict=True):
-                if isinstance(total, ResponseError):
-                    raise total
+            for (phone, _), stored in zip(fresh, replies[2::3], strict=True):
+                if isinstance(stored, ResponseError):
+                    raise stored
                 if day == self._day:
-                    self._often[phone].total = total
+                    self._often[phone].documents.update(stored)
 
     def _put_back(self, fresh: list[tuple[bytes, set[bytes]]], day: int) -> None:
         for phone, documents in fresh if day == self._day else ():

@@ -50,6 +50,17 @@ async def test_a_family_goes_on_with_the_documents_it_has(two: tuple[BusyPhones,
     assert asks(two[0], DOCUMENTS[99]) == [True]
 
 
+async def test_a_family_goes_on_where_its_partitions_have_moved(two: tuple[BusyPhones, BusyPhones]) -> None:
+    """What one worker let pass the next one knows, a restarted one too: all that the limit allows, and no more."""
+    family = DOCUMENTS[:LIMIT]
+    asks(two[0], *family, *family)
+    await two[0].share()
+    for _ in range(3):
+        assert not any(asks(two[1], *family))
+        await two[1].share()
+    assert asks(two[1], DOCUMENTS[99]) == [True]
+
+
 async def test_workers_count_together(two: tuple[BusyPhones, BusyPhones], redis: Client) -> None:
     one, other = two
     asks(one, *DOCUMENTS[: OFTEN + LIMIT])
