@@ -153,7 +153,7 @@ class _Draft:
         # A gateway whose clock is ahead names a moment whose rules may not be known yet.
         regime = self._policy.at(min(asked.asked_ms, asked.arrived_ms))
         reason = self._policy.refuses(regime, reading, asked_ms=asked.asked_ms, now_ms=self._now_ms)
-        if reason is None and self._asks_too_much(regime, asked):
+        if reading.document is not None and self._asks_too_much(regime, asked, refused=reason is not None):
             reason = "abuse_sender"
         purpose = regime.purpose(reading.purpose)
         code = 0 if purpose is None else purpose.code
@@ -282,11 +282,11 @@ class _Draft:
             at = self._rule_at[key] = len(self._rules)
         return at
 
-    def _asks_too_much(self, regime: Regime, asked: Asked) -> bool:
-        """Whether the phone has asked for more documents today than it may."""
+    def _asks_too_much(self, regime: Regime, asked: Asked, *, refused: bool) -> bool:
+        """Whether the phone has named more documents today than it may, in requests or in what is refused for form."""
         limit = regime.limits.documents_per_sender
         return limit is not None and self._phones.is_busy(
-            asked.sender, asked.sender_partition, asked.owner, day=asked.arrival_day, limit=limit
+            asked.sender, asked.sender_partition, asked.owner, day=asked.arrival_day, limit=limit, refused=refused
         )
 
     def _hour(self, purpose: Purpose, arrived_s: int) -> int:

@@ -38,6 +38,8 @@ class _Phone(msgspec.Struct):
     partition: int
     documents: set[bytes]
     """Owner keys that this worker let pass, and those of all workers as the store had them last."""
+    refused: set[bytes] = msgspec.field(default_factory=set[bytes])
+    """Owner keys that it named in texts refused for their form, as far as this worker saw them."""
     told_ms: int = 0
     told: bytes = b""
     """The entry whose refusal was answered then."""
@@ -55,8 +57,13 @@ class BusyPhones:
         self._unshared: dict[bytes, set[bytes]] = {}
         self._log = Log("process")
 
-    def is_busy(self, phone: bytes, partition: int, owner: bytes, *, day: int, limit: int) -> bool:
-        """Note that a phone (its keyed hash and partition) asks for a document; whether that is one too many today."""
+    def is_busy(
+        self, phone: bytes, partition: int, owner: bytes, *, day: int, limit: int, refused: bool = False
+    ) -> bool:
+        """Note that a phone (its keyed hash and partition) asks for a document; whether that is one too many today.
+
+        Documents that are `refused` for the text's form have a count of their own: a family's mistakes cost it none.
+        """
         if day != self._day:
             if day < self._day:
                 return False  # the last SMS of yesterday
@@ -66,11 +73,14 @@ class BusyPhones:
             if not self._comes_often(phone) or len(self._often) >= MOST_OFTEN:
                 return False
             known = self._often[phone] = _Phone(partition, set())
-        if owner in known.documents:
+        documents = known.refused if refused else known.documents
+        if owner in documents:
             return False
-        if len(known.documents) >= limit:
+        if len(documents) >= limit:
             return True
-        known.documents.add(owner)
+        documents.add(owner)
+        if refused:
+            return False
         self._unshared.setdefault(phone, set()).add(owner)
         return False
 

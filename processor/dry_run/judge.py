@@ -87,11 +87,11 @@ class Judge:
         form = stretch.forms.get((row.asked, row.shape, row.fault)) or self._form(stretch, row)
         letter = form.letter
         tally = stretch.tallies.get(row.owner)
-        if letter == APPROVED:
+        if was == BUSY and stretch.regime.limits.documents_per_sender is not None:
+            letter = BUSY
+        elif letter == APPROVED:
             if decided_ms - asked_ms > stretch.late_ms:
                 letter = _LATE
-            elif was == BUSY and stretch.regime.limits.documents_per_sender is not None:
-                letter = BUSY
             elif was == BLOCKED and form.is_barred:
                 letter = BLOCKED
             elif tally is not None:

@@ -125,7 +125,7 @@ class Plainly:
         asked = regime.purpose(reading.purpose)
         code = 0 if asked is None else asked.code
         refused = None if reason is None else REFUSALS[reason]
-        if refused is None and was == REFUSALS["abuse_sender"] and regime.limits.documents_per_sender is not None:
+        if was == REFUSALS["abuse_sender"] and regime.limits.documents_per_sender is not None:
             refused = was
         listed = was == REFUSALS["blocked"] and regime.lists_of(code) != ()
         return self._decide(row, code, refused, regime, listed=listed)
