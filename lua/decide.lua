@@ -305,7 +305,8 @@ local function decide(keys, args)
           touched[day][field] = record .. sub(blob, base + 5, base + 25) .. string.char(letter)
         end
         if hold > 0 then
-          held[#held + 1] = string.format('%.0f', now_ms + hold * 60000)
+          -- In the second that the record tells, where a withdrawal looks for it, though the arrival's clock is ahead.
+          held[#held + 1] = string.format('%.0f', math.max(now_ms, u32(blob, base + 15) * 1000) + hold * 60000)
           held[#held + 1] = args[at + 1] .. sub(seals, sealed + 1, sealed + SEAL)
         elseif letter == APPROVED then
           answers[#answers + 1] = args[at] .. args[at + 1]

@@ -101,6 +101,17 @@ async def test_an_approval_waits_instead_of_a_reply_until_its_hold_ends(partitio
     assert (await partition.counts()) == {"a2": 1}
 
 
+@pytest.mark.parametrize("ahead_ms", [1, 999, 1_000, 90_000])
+async def test_where_the_arrival_lies_ahead_record_and_queue_tell_the_same_second(
+    partition: Partition, ahead_ms: int
+) -> None:
+    _, [entry] = await decided(partition, holding(arrived_ms=DECIDED_MS + ahead_ms))
+    [record] = await partition.record(entry[1])
+    [due_ms] = (await waiting(partition)).values()
+    assert due_ms // 1000 == record.decided_s
+    assert due_ms >= DUE_MS
+
+
 async def test_a_refusal_is_never_held(partition: Partition) -> None:
     letters, [_, second] = await decided(partition, holding("1"), holding("2"))
     assert letters == "aq"
