@@ -83,7 +83,7 @@ def parse(raw: bytes, path: Path) -> Policy:
         file = msgspec.toml.decode(raw, type=PolicyFile)
     except msgspec.ValidationError as error:
         raise PolicyError(f"{path}: {at_fault(error)}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:  # too long a number, too deep a nesting
         raise PolicyError(f"{path}: not TOML: {error}") from None
     if found := list(problems(file)):
         raise PolicyError("\n".join(f"{path}: {problem}" for problem in found))

@@ -43,6 +43,8 @@ def head(keys: str) -> str:
 
 TYPES = {
     "no TOML": ("regimes = [", "not TOML"),
+    "nested without end": ("a = " + "[" * 9999, "not TOML: maximum recursion depth"),
+    "a number without end": ("a = " + "9" * 9999, "not TOML: Exceeds the limit"),
     "empty": ("", "missing required field `documents`"),
     "no regimes": ("regimes = []" + DOCUMENTS, "regimes: Expected `array` of length >= 1"),
     "no documents": (REGIME, "missing required field `documents`"),
