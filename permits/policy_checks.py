@@ -17,6 +17,9 @@ from permits.regimes import Hours, PolicyFile, Purpose, Regime, instant_ms
 
 LANGS: Final[tuple[Lang, ...]] = get_args(Lang)
 
+END_YEAR: Final = 2106
+END_MS: Final = (1 << 32) * 1000
+"""Times end in that year: records count seconds in four bytes."""
 _ERROR: Final = re.compile(r"(?P<what>.*?)(?: - at `(?:key` in `)?\$\.?(?P<where>.*)`)?", re.DOTALL)
 _UNKNOWN: Final = re.compile(r"Object contains unknown field `(.*)`")
 _STEP: Final = re.compile(r"[^.\[\]]+")
@@ -39,6 +42,7 @@ def problems(file: PolicyFile) -> Iterator[str]:
     for zone, names in file.zones.items():
         yield from _texts(f"zones.{zone}", names)
     yield from _twice("regimes", [regime.name for regime in file.regimes], "name")
+    yield from _times(file.regimes)
     yield from _order(file.regimes)
     for at, regime in enumerate(file.regimes):
         yield from (f"regimes[{at}] ({regime.name}): {fault}" for fault in _regime(regime, file))
@@ -49,6 +53,13 @@ def _documents(file: PolicyFile) -> Iterator[str]:
     least, most = file.documents.foreign_length or (0, 0)
     if least > most:
         yield f"documents.foreign_length: least before most, not [{least}, {most}]"
+
+
+def _times(regimes: Iterable[Regime]) -> Iterator[str]:
+    for at, regime in enumerate(regimes):
+        for key, moment in (("from", regime.start), ("until", regime.until)):
+            if moment is not None and not 0 <= instant_ms(moment) < END_MS:
+                yield f"regimes[{at}] ({regime.name}): {key}: {moment} is not between 1970 and {END_YEAR}"
 
 
 def _order(regimes: Iterable[Regime]) -> Iterator[str]:

@@ -110,6 +110,12 @@ MEANING = {
         head("until = 2020-04-27T00:00:01") + LATER,
         "regimes: 'first' ends when 'later' holds; until 2020-04-27 00:00:00",
     ),
+    "beyond all calendars": (
+        WHOLE + LATER.replace("2020-04-27T00:00:00", "9999-12-31T23:59:59-05:00"),
+        r"regimes\[1\] \(later\): from: 9999-12-31 23:59:59-05:00 is not between 1970 and 2106",
+    ),
+    "before all calendars": (WHOLE.replace("2020-04-05T00:00:00", "0001-01-01T00:00:00"), r"from: 0001.* not between"),
+    "an end beyond them": (head("until = 2107-01-01T00:00:00"), r"until: 2107.* not between"),
     "curfew of no length": (
         head("curfew = { from = 21:00:00, until = 21:00:00 }"),
         r"\(first\): curfew: from and until are both 21:00:00;",
