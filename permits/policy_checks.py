@@ -22,6 +22,7 @@ END_MS: Final = (1 << 32) * 1000
 """Times end in that year: records count seconds in four bytes."""
 _ERROR: Final = re.compile(r"(?P<what>.*?)(?: - at `(?:key` in `)?\$\.?(?P<where>.*)`)?", re.DOTALL)
 _UNKNOWN: Final = re.compile(r"Object contains unknown field `(.*)`")
+_PREFIX: Final = re.compile(r"[A-Z]+")
 _STEP: Final = re.compile(r"[^.\[\]]+")
 _UNSPEAKABLE: Final = re.compile(r'["\\\x00-\x1f]')
 
@@ -50,6 +51,11 @@ def problems(file: PolicyFile) -> Iterator[str]:
 
 def _documents(file: PolicyFile) -> Iterator[str]:
     yield from _twice("documents.series", [series.prefix for series in file.documents.series], "prefix")
+    for series in file.documents.series:
+        if not _PREFIX.fullmatch(series.prefix):
+            yield f"documents.series: prefix {series.prefix!r} is no capital letters A to Z: no document would have it"
+        if not series.digits or min(series.digits) < 1:
+            yield f"documents.series ({series.prefix}): digits: numbers from 1 on, not {list(series.digits)}"
     least, most = file.documents.foreign_length or (0, 0)
     if least > most:
         yield f"documents.foreign_length: least before most, not [{least}, {most}]"
@@ -111,7 +117,9 @@ def _purpose(purpose: Purpose) -> Iterator[str]:
 
 
 def _hours(key: str, hours: Hours | None) -> Iterator[str]:
-    if hours is not None and hours.start == hours.until:
+    if hours is not None and (hours.start.microsecond or hours.until.microsecond):
+        yield f"{key}: {hours.start} to {hours.until} is not in whole seconds"
+    elif hours is not None and hours.start == hours.until:
         yield f"{key}: from and until are both {hours.until}; leave {key} out for the whole day"
 
 

@@ -98,6 +98,11 @@ MEANING = {
         DOCUMENTS + DOCUMENTS.split("9]")[1] + REGIME,
         "documents.series: a prefix stands twice in AZE, AZE",
     ),
+    "prefix in small letters": (WHOLE.replace('"AZE"', '"aze"'), "prefix 'aze' is no capital letters A to Z"),
+    "prefix of a letter that is folded": (WHOLE.replace('"AZE"', '"MYİ"'), "prefix 'MYİ' is no capital letters"),
+    "no prefix": (WHOLE.replace('"AZE"', '""'), "prefix '' is no capital letters"),
+    "no digits": (WHOLE.replace("[7, 8]", "[]"), r"\(AZE\): digits: numbers from 1 on, not \[\]"),
+    "less than no digits": (WHOLE.replace("[7, 8]", "[-1, 7]"), r"\(AZE\): digits: numbers from 1 on, not \[-1, 7\]"),
     "least above most": (WHOLE.replace("[6, 9]", "[9, 6]"), r"foreign_length: least before most, not \[9, 6\]"),
     "language missing": (WHOLE.replace(', ru = "b"', ""), r"\(code 2\)\.names: no text for 'ru'; az, ru, en"),
     "language of a zone text": (WHOLE + 'zone = { az = "a", en = "c" }\n', r"\(code 2\)\.zone: no text for 'ru'"),
@@ -119,6 +124,10 @@ MEANING = {
     "curfew of no length": (
         head("curfew = { from = 21:00:00, until = 21:00:00 }"),
         r"\(first\): curfew: from and until are both 21:00:00;",
+    ),
+    "hours of less than a second": (
+        WHOLE + "hours = { from = 09:00:00.5, until = 09:00:00 }\n",
+        r"\(code 2\)\.hours: 09:00:00.500000 to 09:00:00 is not in whole seconds",
     ),
     "hours of no length": (
         WHOLE + "hours = { from = 00:00:00, until = 00:00:00 }\n",
