@@ -97,10 +97,14 @@ class Model:
         )
         return Outcome(letter, answered=letter == APPROVED or most is None or refusals < most)
 
-    def withdraw(self, owner: str, identity: str) -> None:
-        """A permit is cancelled while it is held: it counts for nothing any more."""
+    def withdraw(self, owner: str, identity: str, arrived_ms: int) -> None:
+        """A permit is cancelled while it is held: it counts for nothing any more.
+
+        Its identity alone does not name it: a text without an id has the same again after two minutes.
+        """
         for entry in self._records[owner]:
-            if entry.identity == identity and entry.letter == APPROVED:
+            known = entry.identity == identity and entry.arrival_s == arrived_ms // 1000
+            if known and entry.letter == APPROVED:
                 entry.letter = WITHDRAWN
 
     @staticmethod

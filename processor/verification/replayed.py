@@ -75,7 +75,7 @@ class Letters:
             if earlier is not None:
                 self._first[row.owner] = None
                 self._replay(*earlier)
-            self._model.withdraw(row.owner, row.digest)
+            self._model.withdraw(row.owner, row.digest, row.arrived_ms)
 
     def _replay(self, version: str, row: AuditRow, letter: str, given: bool) -> Outcome:
         return self._model.decide(
