@@ -23,11 +23,13 @@ from permits import codes
 from permits.calendar import DAY_MS, day_name, local_day, rfc3339
 from permits.decision import REFUSALS_WINDOW_S
 from permits.messages import ENCODER
-from permits.outcomes import REASON_OF, Reason
+from permits.outcomes import REASON_OF, REFUSALS, Reason
 from permits.partition import FIELD_BYTES, Route
 from permits.policy import Limits, Policy
 
 SCOPE: Final = "histories"
+_ABUSE: Final = REFUSALS["abuse_document"]
+"""By which no phone becomes known."""
 
 
 class HistoryQuestion(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -158,7 +160,7 @@ def used(decided: Sequence[tuple[int, RecordEntry]], limits: Limits, now_ms: int
     refused = Counter(entry.sender for _, entry in decided if entry.refused and entry.arrived_s > since_s)
     return (
         Used(len(today), limits.requests_per_document),
-        Used(len({entry.sender for entry in today}), limits.senders_per_document),
+        Used(len({entry.sender for entry in today if entry.letter != _ABUSE}), limits.senders_per_document),
         Used(max(refused.values(), default=0), limits.refusals_answered_per_hour),
     )
 

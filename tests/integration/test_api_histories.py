@@ -105,6 +105,13 @@ async def test_days_are_those_whose_limits_count(staff: Staff, redis: Client) ->
     assert (told["requests_today"]["used"], told["phones_today"]["used"]) == (2, 2)
 
 
+async def test_a_phone_that_was_one_too_many_uses_none_of_the_phones(staff: Staff, redis: Client) -> None:
+    for letter, sender in (("a", b"aa"), ("d", b"bb"), ("d", b"cc")):
+        await plant(redis, letter=letter, decided_ms=NOON_MS, sender=sender)
+    told = await history(staff)
+    assert (told["requests_today"]["used"], told["phones_today"]["used"]) == (3, 1)
+
+
 async def test_records_are_shown_as_long_as_they_are_kept(staff: Staff, redis: Client) -> None:
     for days in (RULES.keep_days, RULES.keep_days + 1):
         await plant(redis, letter="q", decided_ms=NOON_MS - days * DAY_MS)
