@@ -84,6 +84,9 @@ class Judge:
         stretch, asked_ms = self._last, row.asked_ms
         if not stretch.start_ms <= asked_ms < stretch.end_ms:
             stretch = self._last = self._stretch_at(asked_ms)
+        if row.arrived_ms < asked_ms and (regime := self._policy.at(row.arrived_ms)) is not stretch.regime:
+            # A gateway's clock was ahead, across a change: the rules are those of the arrival.
+            stretch = msgspec.structs.replace(stretch, regime=regime, late_ms=_late_ms(regime), forms={})
         form = stretch.forms.get((row.asked, row.shape, row.fault)) or self._form(stretch, row)
         letter = form.letter
         tally = stretch.tallies.get(row.owner)
@@ -167,10 +170,14 @@ class Judge:
         cuts = sorted(_cuts(self._policy, day))
         at = bisect_right(cuts, asked_ms)
         regime = self._policy.at(asked_ms)
-        late_ms = inf if regime.late_minutes is None else regime.late_minutes * 60_000
-        stretch = _Stretch(cuts[at - 1], cuts[at], regime, late_ms, {}, self._tallies[day])
+        stretch = _Stretch(cuts[at - 1], cuts[at], regime, _late_ms(regime), {}, self._tallies[day])
         known.append(stretch)
         return stretch
+
+
+def _late_ms(regime: Regime) -> float:
+    """An SMS that waited longer is late."""
+    return inf if regime.late_minutes is None else regime.late_minutes * 60_000
 
 
 def _judged(rules: tuple[Rule, ...], limits: Limits, tally: _Tally, phone: str) -> str:
