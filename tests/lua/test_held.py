@@ -70,6 +70,9 @@ async def withdrawn(partition: Partition, entry: Entry, *, notice: bytes = b'{"i
         audit=ENCODER.encode(gone),
         act=b'{"deed":"cancel"}',
         notice=notice,
+        field="s1",
+        record=b'1 {"status":"cancelled"}',
+        ends_s=LATE_MS // 1000,
     )
     return await partition.store.execute_command(*command)
 
