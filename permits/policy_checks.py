@@ -94,6 +94,8 @@ def _regime(regime: Regime, file: PolicyFile) -> Iterator[str]:
     for rule in regime.rules:
         yield from _known("rules.after", map(str, rule.after), codes)
         yield from _known("rules.no", map(str, rule.no), codes)
+        yield from _twice("rules.after", list(map(str, rule.after)), "code")
+        yield from _twice("rules.no", list(map(str, rule.no)), "code")
     yield from _twice("barred", [bar.list for bar in regime.barred], "list")
     for bar in regime.barred:
         yield from _known("barred.list", [bar.list], file.lists)

@@ -143,6 +143,11 @@ MEANING = {
     "nothing to ask for": (DOCUMENTS + HEAD, "purposes: none; with off = true nobody needs a permit"),
     "unknown zone": (head('zones = ["baki"]'), "zones: unknown 'baki'; did you mean 'baku'. There are: baku"),
     "unknown list": (head('barred = [{ list = "abuse" }]'), "barred.list: unknown 'abuse'. There are: infected"),
+    "a rule after one code twice": (
+        head(f"rules = [{{ after = [{'2, ' * 256}], no = [2] }}]"),  # a row of rules counts them in one byte
+        r"\(first\): rules.after: a code stands twice in 2, 2, 2",
+    ),
+    "a rule against one code twice": (head("rules = [{ after = [2], no = [2, 2] }]"), "rules.no: a code stands twice"),
     "list barred twice": (
         head('barred = [{ list = "infected" }, { list = "infected", purposes = [2] }]'),
         "barred: a list stands twice",
