@@ -158,6 +158,12 @@ class Amending:
         known = self._seal.open(member[-SEAL_BYTES:], owner, digest)
         gone = AuditSettled(named.partition, asked.now_ms, "withdrawn", [settled_row(waiting)])
         version = permit.decided_s + 1
+        cancelled = msgspec.structs.replace(
+            permit,
+            **self._fields(permit.owner, asked),
+            notified=known is not None,
+            acts=with_act(permit.acts, _act(asked)),
+        )
         (done,) = await self._wires.write(
             withdraw_command(
                 named.keys,
@@ -170,10 +176,12 @@ class Amending:
                 notice=b""
                 if known is None
                 else self._notice(named, version, permit.code, asked, known, permit.purpose),
+                field=permit.field,
+                record=changes.written(version, ENCODER.encode(cancelled)),
+                ends_s=(permit.ends_ms + RETENTION_MS) // 1000,
             )
         )
-        cancelled = msgspec.structs.replace(permit, status="cancelled", notified=known is not None)
-        return self.shown(SmsPermit(0, cancelled, found.purpose)) if done else None
+        return self.shown(SmsPermit(version, cancelled, found.purpose)) if done else None
 
     async def _employee(self, named: Named, found: Versioned, asked: Amendment) -> ChangedPermit | None:
         permit, phone = found.permit, self._phone(found)

@@ -31,6 +31,8 @@ MOST_DOCUMENTS: Final = 100_000
 MOST_BYTES: Final = 8 << 20
 BATCH: Final = 100
 """A few milliseconds of the store's work; then as long a pause, so that half of its time stays with the others."""
+UNREAD_S: Final = 10.0
+"""So long a report may wait for its reader: the turn is everybody's."""
 _Documents = Annotated[
     list[Annotated[str, Meta(max_length=40, examples=["AZE1111111"])]], Meta(min_length=1, max_length=MOST_DOCUMENTS)
 ]
@@ -109,7 +111,13 @@ class BulkBlockedDoor:
             for start in range(0, len(body.documents), BATCH):
                 began_s = loop.time()
                 lines = await self._blocked(call, start, number, from_ms, until_ms)
-                await response.write(b"".join(_encode(line) + b"\n" for line in lines))
+                try:
+                    async with asyncio.timeout(UNREAD_S):
+                        await response.write(b"".join(_encode(line) + b"\n" for line in lines))
+                except TimeoutError:
+                    if call.request.transport is not None:
+                        call.request.transport.abort()
+                    return response
                 if lines[-1].result == "not_done":
                     break
                 await asyncio.sleep(loop.time() - began_s)

@@ -4,6 +4,7 @@ Reads the day records, by `holders` the permits, and `blocked:{p}`. Writes the l
 out: no record, no answer. Who asked is told as "phone 1", "phone 2": the records know no numbers.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final, Literal
 
@@ -22,11 +23,13 @@ from permits import codes
 from permits.calendar import DAY_MS, day_name, local_day, rfc3339
 from permits.decision import REFUSALS_WINDOW_S
 from permits.messages import ENCODER
-from permits.outcomes import REASON_OF, Reason
+from permits.outcomes import REASON_OF, REFUSALS, Reason
 from permits.partition import FIELD_BYTES, Route
 from permits.policy import Limits, Policy
 
 SCOPE: Final = "histories"
+_ABUSE: Final = REFUSALS["abuse_document"]
+"""By which no phone becomes known."""
 
 
 class HistoryQuestion(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -68,7 +71,7 @@ class HistoryAnswer(msgspec.Struct, frozen=True):
     requests_today: Used
     phones_today: Used
     refusals_within_the_hour: Used
-    """Past the limit further refusals get no reply."""
+    """To the phone that got most; past the limit its further refusals get no reply."""
     lists: list[ListingShown]
     """Status lists on which the document stands, or will."""
     permits: list[Permit]
@@ -155,13 +158,11 @@ def used(decided: Sequence[tuple[int, RecordEntry]], limits: Limits, now_ms: int
     """Requests and phones of today, and refusals of the hour, counted as `decide` counts them before the next SMS."""
     today = [entry for day, entry in decided if day == local_day(now_ms)]
     since_s = now_ms // 1000 - REFUSALS_WINDOW_S
+    refused = Counter(entry.sender for _, entry in decided if entry.refused and entry.arrived_s > since_s)
     return (
         Used(len(today), limits.requests_per_document),
-        Used(len({entry.sender for entry in today}), limits.senders_per_document),
-        Used(
-            sum(1 for _, entry in decided if entry.refused and entry.arrived_s > since_s),
-            limits.refusals_answered_per_hour,
-        ),
+        Used(len({entry.sender for entry in today if entry.letter != _ABUSE}), limits.senders_per_document),
+        Used(max(refused.values(), default=0), limits.refusals_answered_per_hour),
     )
 
 

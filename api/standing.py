@@ -127,13 +127,15 @@ def employed(record: EmployeePermit, epochs: Sequence[Epoch], now_ms: int) -> St
 def _amended(record: AmendedPermit, policy: Policy, now_ms: int) -> Standing:
     zone, zones = _zone(policy.at(record.asked_ms).purpose(record.purpose))
     decided_ms = record.decided_s * 1000
+    # What was cancelled while it was held back was never valid.
+    begun = record.status == "active" or not record.acts or record.acts[-1].at_ms >= record.from_ms
     permit = Permit(
         code=record.code,
         kind="sms",
         purpose=record.purpose or None,
         status="cancelled" if record.status == "cancelled" else "active" if now_ms < record.ends_ms else "expired",
-        valid_from=rfc3339(record.from_ms),
-        valid_until=None if record.until_ms is None else rfc3339(record.until_ms),
+        valid_from=rfc3339(record.from_ms) if begun else None,
+        valid_until=rfc3339(record.until_ms) if begun and record.until_ms is not None else None,
         zone=zone,
         reason=record.reason,
         decided_at=rfc3339(decided_ms),

@@ -44,7 +44,7 @@ local function relist(keys, args)
   redis.call('XLEN', keys[2])
   local value = redis.call('HGET', keys[1], owner) or ''
   local others, own = still_listed(value, list, now_s)
-  if entry and own and u32(own, 2) <= now_s and u32(entry, 2) <= now_s then
+  if entry and own and u32(own, 2) <= now_s then
     entry = string.sub(own, 1, 5) .. string.sub(entry, 6)
   end
   local full = entry and #others >= MOST_LISTED * LISTED

@@ -113,11 +113,11 @@ end
 -- Looks through an owner's records, day by day. Returns whether the SMS at `base` was decided before, whether its
 -- id was seen with other words, and the owner's past, nil where there is none: `requests` decided for the quota's day,
 -- the `phones` they came from and how many those are, the `permits` among them by purpose, and the `refusals` of the
--- last hour.
+-- last hour that went to the same phone.
 local function look_up(values, days, blob, base, day, quota_day, by_text)
   local sub, byte = string.sub, string.byte
   local tag, id, text = sub(blob, base + 5, base + 8), sub(blob, base + 9, base + 12), sub(blob, base + 13, base + 14)
-  local arrival = u32(blob, base + 15)
+  local arrival, own = u32(blob, base + 15), sub(blob, base + 23, base + 24)
   local reused, past = false, nil
   for j = 1, days do
     local value = values[j]
@@ -137,11 +137,12 @@ local function look_up(values, days, blob, base, day, quota_day, by_text)
         end
         past = past or {requests = 0, refusals = 0, permits = {}, phones = {}, count = 0}
         local purpose, letter = byte(value, at + PURPOSE_AT, at + LETTER_AT)
-        if not NO_REFUSAL[letter] and apart > -REFUSALS_WINDOW_S then
+        local phone = sub(value, at + SENDER_AT, at + SENDER_AT + 1)
+        -- Another phone's refusals do not silence this one: its owner may be the one who is robbed.
+        if phone == own and not NO_REFUSAL[letter] and apart > -REFUSALS_WINDOW_S then
           past.refusals = past.refusals + 1
         end
         if j - byte(value, at + DAY_AT) % 4 == quota_day then
-          local phone = sub(value, at + SENDER_AT, at + SENDER_AT + 1)
           past.requests = past.requests + 1
           -- Who was turned away as one phone too many does not become known by it.
           if letter ~= ABUSE and not past.phones[phone] then
@@ -403,15 +404,16 @@ local function decide(keys, args)
         end
         local hold = letter == APPROVED and byte(blob, base + 36) or 0
         if hold > 0 then
-          -- The second at which it stands in `held`, though its arrival may lie ahead of our clock.
-          local times = begun(u32(blob, base + 19), math.max(0, now_s + hold * 60 - u32(blob, base + 15)))
+          local packed = u32(blob, base + 19)
+          local times = begun(packed, math.floor(packed / 16384) + hold * 60)
           touched[day][field] = record
             .. sub(blob, base + 5, base + 18) .. times .. sub(blob, base + 23, base + 25) .. string.char(HELD)
         else
           touched[day][field] = record .. sub(blob, base + 5, base + 25) .. string.char(letter)
         end
         if hold > 0 then
-          held[#held + 1] = string.format('%.0f', now_ms + hold * 60000)
+          -- In the second that the record tells, where a withdrawal looks for it, though the arrival's clock is ahead.
+          held[#held + 1] = string.format('%.0f', math.max(now_ms, u32(blob, base + 15) * 1000) + hold * 60000)
           held[#held + 1] = args[at + 1] .. sub(seals, sealed + 1, sealed + SEAL)
         elseif letter == APPROVED then
           answers[#answers + 1] = args[at] .. args[at + 1]

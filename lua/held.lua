@@ -61,8 +61,9 @@ local function release_held(keys, args)
 end
 
 -- permits_v2_withdraw: cancels an approval that waits; its permit of the day was never given.
--- KEYS  1 held  2 day record  3 audit  4 acts  5 replies
+-- KEYS  1 held  2 day record  3 audit  4 acts  5 replies  6 holder  7 ends
 -- ARGV  1 member  2 field 4, owner's tag 4, digest 6  3 the audit's JSON  4 act, JSON  5 notice, JSON, '' for none
+--       6 its field in `holder`  7 its record there, which tells who cancelled it  8 member of `ends`  9 its score, s
 -- Reply 1, or 0 where it waits no more: nothing was changed
 local function withdraw(keys, args)
   local sub = string.sub
@@ -70,12 +71,16 @@ local function withdraw(keys, args)
   for k = 3, 5 do
     redis.call('XLEN', keys[k])
   end
+  redis.call('HLEN', keys[6])
+  redis.call('ZCARD', keys[7])
   local field = sub(where, 1, 4)
   local record = settled(redis.call('HGET', keys[2], field), sub(where, 5, 8), sub(where, 9, 14), 'v')
   if not record or redis.call('ZREM', keys[1], args[1]) == 0 then
     return 0
   end
   redis.call('HSET', keys[2], field, record)
+  redis.call('HSET', keys[6], args[6], args[7])
+  redis.call('ZADD', keys[7], 'LT', args[9], args[8])
   redis.call('XADD', keys[3], '*', 'r', args[3])
   redis.call('XADD', keys[4], '*', 'm', args[4])
   if args[5] ~= '' then

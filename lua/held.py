@@ -11,6 +11,7 @@ import msgspec
 from lua import library
 from lua.calls import Command
 from lua.keys import PartitionKeys
+from permits.partition import FIELD_BYTES
 
 SEAL_BYTES: Final = 16
 """Of the sealed number at a member's end."""
@@ -65,10 +66,17 @@ def withdraw_command(
     audit: bytes,
     act: bytes,
     notice: bytes,
+    field: str,
+    record: bytes,
+    ends_s: int,
 ) -> Command:
-    """Cancel one before its time. Replies 1, or 0 where it waits no more and nothing was done."""
-    names = (keys.held, keys.day(day), keys.audit, keys.acts, keys.replies)
-    words = (member, owner + digest, audit, act, notice)
+    """Cancel one before its time. Replies 1, or 0 where it waits no more and nothing was done.
+
+    `field` and `record` are of the amended permit in `holder`, looked at again at `ends_s`.
+    """
+    holder = owner[:FIELD_BYTES]
+    names = (keys.held, keys.day(day), keys.audit, keys.acts, keys.replies, keys.holder(holder), keys.ends)
+    words = (member, owner + digest, audit, act, notice, field, record, holder.hex(), ends_s)
     return ["FCALL", library.WITHDRAW, len(names), *names, *words]
 
 

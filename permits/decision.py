@@ -33,7 +33,8 @@ RECORD_ENTRIES: Final = 250
 
 
 Name = tuple[str, int]
-"""Identity and arrival, s, of an SMS that obtained a permit."""
+"""Identity and arrival, s, of an SMS that obtained a permit: a text without an id has the same identity again after
+two minutes."""
 
 
 class Cancel(msgspec.Struct, frozen=True):
@@ -121,7 +122,11 @@ class Model:
                     return Outcome(DUPLICATE, answered=False)
             elif entry.arrival_day >= arrival_day - DEDUP_DAYS:
                 return Outcome(DUPLICATE, answered=False)
-        refusals = sum(1 for e in record if e.letter in REASON_OF and e.arrival_s > arrival_s - REFUSALS_WINDOW_S)
+        refusals = sum(
+            1
+            for e in record
+            if e.sender == request.sender and e.letter in REASON_OF and e.arrival_s > arrival_s - REFUSALS_WINDOW_S
+        )
         cancelled: Name | None = None
         if request.cancel is not None:
             letter, cancelled = self._cancel(request, request.cancel, record)
@@ -137,23 +142,23 @@ class Model:
                 arrival_day,
                 arrival_s,
                 request.sender,
-                max(arrival_s, request.decided_ms // 1000 + request.hold_minutes * 60),
+                max(arrival_s, request.decided_ms // 1000) + request.hold_minutes * 60,
                 request.minutes,
                 request.hold_minutes > 0,
             ),
         )
         return Outcome(letter, letter not in REASON_OF or most is None or refusals < most, cancelled)
 
-    def release(self, owner: str, identity: str, at_s: int) -> None:
+    def release(self, owner: str, name: Name, at_s: int) -> None:
         """An approval that was held is told: its permit begins."""
         for entry in self._records.get(owner, ()):
-            if entry.identity == identity and entry.letter == APPROVED and entry.is_held:
+            if (entry.identity, entry.arrival_s) == name and entry.letter == APPROVED and entry.is_held:
                 entry.is_held, entry.begins_s = False, max(entry.arrival_s, at_s)
 
-    def withdraw(self, owner: str, identity: str) -> None:
+    def withdraw(self, owner: str, name: Name) -> None:
         """A permit is cancelled while it is held: it counts for nothing any more."""
-        for entry in self._records[owner]:
-            if entry.identity == identity and entry.letter == APPROVED:
+        for entry in self._records.get(owner, ()):
+            if (entry.identity, entry.arrival_s) == name and entry.letter == APPROVED:
                 entry.letter = WITHDRAWN
 
     def cancel(self, owner: str, name: Name) -> None:

@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from permits.calendar import day_start_ms, local_day
 from permits.outcomes import Reason
 from permits.policy_checks import at_fault, problems
 from permits.regimes import Limits, PolicyFile, Purpose, Regime, Rule, instant_ms
@@ -66,8 +67,20 @@ class Policy:
     @property
     def keep_days(self) -> int:
         """How many days a day record must outlive its day: deduplication needs two, permits without end more."""
-        honoured = [p.honoured_days for r in self.regimes for p in r.purposes if p.minutes is None]
-        return max([3, *honoured])
+        return max([3, *self._honoured_days(None)])
+
+    def endless_since_ms(self, code: int | None, now_ms: int) -> int:
+        """Since when a permit without end, under a purpose or under any, must have begun to be honoured still by any of
+        the regimes."""
+        return day_start_ms(local_day(now_ms) + 1 - max(self._honoured_days(code), default=0))
+
+    def _honoured_days(self, code: int | None) -> list[int]:
+        return [
+            purpose.honoured_days
+            for regime in self.regimes
+            for purpose in regime.purposes
+            if purpose.minutes is None and code in (None, purpose.code)
+        ]
 
 
 def load(path: Path = DEFAULT_FILE) -> Policy:
@@ -84,7 +97,7 @@ def parse(raw: bytes, path: Path) -> Policy:
         file = msgspec.toml.decode(raw, type=PolicyFile)
     except msgspec.ValidationError as error:
         raise PolicyError(f"{path}: {at_fault(error)}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:  # too long a number, too deep a nesting
         raise PolicyError(f"{path}: not TOML: {error}") from None
     if found := list(problems(file)):
         raise PolicyError("\n".join(f"{path}: {problem}" for problem in found))

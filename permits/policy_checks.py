@@ -18,8 +18,12 @@ from permits.regimes import Hours, PolicyFile, Purpose, Regime, instant_ms
 
 LANGS: Final[tuple[Lang, ...]] = get_args(Lang)
 
+END_YEAR: Final = 2106
+END_MS: Final = (1 << 32) * 1000
+"""Times end in that year: records count seconds in four bytes."""
 _ERROR: Final = re.compile(r"(?P<what>.*?)(?: - at `(?:key` in `)?\$\.?(?P<where>.*)`)?", re.DOTALL)
 _UNKNOWN: Final = re.compile(r"Object contains unknown field `(.*)`")
+_PREFIX: Final = re.compile(r"[A-Z]+")
 _STEP: Final = re.compile(r"[^.\[\]]+")
 _UNSPEAKABLE: Final = re.compile(r'["\\\x00-\x1f]')
 
@@ -40,6 +44,7 @@ def problems(file: PolicyFile) -> Iterator[str]:
     for zone, names in file.zones.items():
         yield from _texts(f"zones.{zone}", names)
     yield from _twice("regimes", [regime.name for regime in file.regimes], "name")
+    yield from _times(file.regimes)
     yield from _order(file.regimes)
     for at, regime in enumerate(file.regimes):
         yield from (f"regimes[{at}] ({regime.name}): {fault}" for fault in _regime(regime, file))
@@ -47,9 +52,21 @@ def problems(file: PolicyFile) -> Iterator[str]:
 
 def _documents(file: PolicyFile) -> Iterator[str]:
     yield from _twice("documents.series", [series.prefix for series in file.documents.series], "prefix")
+    for series in file.documents.series:
+        if not _PREFIX.fullmatch(series.prefix):
+            yield f"documents.series: prefix {series.prefix!r} is no capital letters A to Z: no document would have it"
+        if not series.digits or min(series.digits) < 1:
+            yield f"documents.series ({series.prefix}): digits: numbers from 1 on, not {list(series.digits)}"
     least, most = file.documents.foreign_length or (0, 0)
     if least > most:
         yield f"documents.foreign_length: least before most, not [{least}, {most}]"
+
+
+def _times(regimes: Iterable[Regime]) -> Iterator[str]:
+    for at, regime in enumerate(regimes):
+        for key, moment in (("from", regime.start), ("until", regime.until)):
+            if moment is not None and not 0 <= instant_ms(moment) < END_MS:
+                yield f"regimes[{at}] ({regime.name}): {key}: {moment} is not between 1970 and {END_YEAR}"
 
 
 def _order(regimes: Iterable[Regime]) -> Iterator[str]:
@@ -78,6 +95,8 @@ def _regime(regime: Regime, file: PolicyFile) -> Iterator[str]:
     for rule in regime.rules:
         yield from _known("rules.after", map(str, rule.after), codes)
         yield from _known("rules.no", map(str, rule.no), codes)
+        yield from _twice("rules.after", list(map(str, rule.after)), "code")
+        yield from _twice("rules.no", list(map(str, rule.no)), "code")
     if regime.cancel_word is not None:
         yield from _cancel_word(regime.cancel_word, file)
     yield from _twice("barred", [bar.list for bar in regime.barred], "list")
@@ -108,7 +127,9 @@ def _purpose(purpose: Purpose) -> Iterator[str]:
 
 
 def _hours(key: str, hours: Hours | None) -> Iterator[str]:
-    if hours is not None and hours.start == hours.until:
+    if hours is not None and (hours.start.microsecond or hours.until.microsecond):
+        yield f"{key}: {hours.start} to {hours.until} is not in whole seconds"
+    elif hours is not None and hours.start == hours.until:
         yield f"{key}: from and until are both {hours.until}; leave {key} out for the whole day"
 
 

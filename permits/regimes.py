@@ -85,7 +85,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     documents_per_sender: OneByte | None = None
     """That one phone may ask for a Baku day. Soft: counted over all partitions, a second late."""
     refusals_answered_per_hour: OneByte | None = None
-    """Of one document, or of a phone whose texts name none; further refusals go unanswered."""
+    """To one phone, of one document or of texts that name none; further refusals go unanswered."""
 
 
 class Regime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -127,11 +127,6 @@ class Regime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def lists_of(self, code: int) -> tuple[str, ...]:
         """The status lists whose documents get no permit under a purpose."""
         return tuple(bar.list for bar in self.barred if not bar.purposes or code in bar.purposes)
-
-    def endless_since_ms(self, code: int | None, now_ms: int) -> int:
-        """Since when a permit without end, under a purpose or under any, must have begun to be honoured still."""
-        days = [p.honoured_days for p in self.purposes if p.minutes is None and code in (None, p.code)]
-        return day_start_ms(local_day(now_ms) + 1 - max(days, default=0))
 
     def is_off(self, at_ms: int) -> bool:
         """Whether nobody needs a permit at an instant of this regime."""

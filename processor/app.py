@@ -108,7 +108,7 @@ async def serve(stop: asyncio.Event) -> int:
             held_replies = HeldReplies(
                 Wire(url),
                 leases=lambda: leases.leases,
-                policy=policies.latest,
+                policy=policies.current,
                 script=current.script,
                 seal=seal,
                 wall_ms=_wall_ms,

@@ -191,7 +191,8 @@ class _Draft:
         reason = self._policy.refuses(regime, reading, asked_ms=asked.asked_ms, now_ms=self._now_ms)
         word = regime.cancel_word
         cancels = word is not None and asks_to_cancel(word, sms.text, reading, reason)
-        if (reason is None or cancels) and self._asks_too_much(regime, asked):
+        refused = reason is not None and not cancels
+        if reading.document is not None and self._asks_too_much(regime, asked, refused=refused):
             reason, cancels = "abuse_sender", False
         purpose = regime.purpose(reading.purpose)
         code = 0 if purpose is None else purpose.code
@@ -208,7 +209,7 @@ class _Draft:
             letter = CANCEL
             rule = self._rule(regime, None)
             frame = self._frames_of(regime, lang, ("cancelled", "nothing_to_cancel"), code or None)
-            self._cancel(regime, asked, code)
+            self._cancel(asked, code)
         elif reason is None and purpose is not None and document_tail is not None:
             letter = ASK
             minutes = purpose.minutes or 0
@@ -310,12 +311,12 @@ class _Draft:
         )
         return Prepared(batch=batch, moves=self._moves, oldest_ms=self._oldest_ms)
 
-    def _cancel(self, regime: Regime, asked: Asked, code: int) -> None:
+    def _cancel(self, asked: Asked, code: int) -> None:
         """What `decide` needs to find the permit that an SMS cancels: as far back as records stand."""
         lowest = local_day(self._now_ms) - self._policy.keep_days
         self._lowest_day = min(self._lowest_day, lowest)
         self._holders.append(asked.owner[:4])
-        endless_since_ms = regime.endless_since_ms(code or None, self._now_ms)
+        endless_since_ms = self._policy.endless_since_ms(code or None, self._now_ms)
         self._texts.append(
             cancellable_since(arrived_since_s=day_start_ms(lowest) // 1000, endless_since_s=endless_since_ms // 1000)
         )
@@ -336,11 +337,11 @@ class _Draft:
             at = self._rule_at[key] = len(self._rules)
         return at
 
-    def _asks_too_much(self, regime: Regime, asked: Asked) -> bool:
-        """Whether the phone has asked for more documents today than it may."""
+    def _asks_too_much(self, regime: Regime, asked: Asked, *, refused: bool) -> bool:
+        """Whether the phone has named more documents today than it may, in requests or in what is refused for form."""
         limit = regime.limits.documents_per_sender
         return limit is not None and self._phones.is_busy(
-            asked.sender, asked.sender_partition, asked.owner, day=asked.arrival_day, limit=limit
+            asked.sender, asked.sender_partition, asked.owner, day=asked.arrival_day, limit=limit, refused=refused
         )
 
     def _hour(self, purpose: Purpose, arrived_s: int) -> int:

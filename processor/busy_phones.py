@@ -37,9 +37,9 @@ class _Phone(msgspec.Struct):
 
     partition: int
     documents: set[bytes]
-    """Owner keys that this worker let pass."""
-    total: int = 0
-    """Of all workers, as the store had it last."""
+    """Owner keys that this worker let pass, and those of all workers as the store had them last."""
+    refused: set[bytes] = msgspec.field(default_factory=set[bytes])
+    """Owner keys that it named in texts refused for their form, as far as this worker saw them."""
     told_ms: int = 0
     told: bytes = b""
     """The entry whose refusal was answered then."""
@@ -57,8 +57,13 @@ class BusyPhones:
         self._unshared: dict[bytes, set[bytes]] = {}
         self._log = Log("process")
 
-    def is_busy(self, phone: bytes, partition: int, owner: bytes, *, day: int, limit: int) -> bool:
-        """Note that a phone (its keyed hash and partition) asks for a document; whether that is one too many today."""
+    def is_busy(
+        self, phone: bytes, partition: int, owner: bytes, *, day: int, limit: int, refused: bool = False
+    ) -> bool:
+        """Note that a phone (its keyed hash and partition) asks for a document; whether that is one too many today.
+
+        Documents that are `refused` for the text's form have a count of their own: a family's mistakes cost it none.
+        """
         if day != self._day:
             if day < self._day:
                 return False  # the last SMS of yesterday
@@ -68,11 +73,14 @@ class BusyPhones:
             if not self._comes_often(phone) or len(self._often) >= MOST_OFTEN:
                 return False
             known = self._often[phone] = _Phone(partition, set())
-        if owner in known.documents:
+        documents = known.refused if refused else known.documents
+        if owner in documents:
             return False
-        if max(known.total, len(known.documents)) >= limit:
+        if len(documents) >= limit:
             return True
-        known.documents.add(owner)
+        documents.add(owner)
+        if refused:
+            return False
         self._unshared.setdefault(phone, set()).add(owner)
         return False
 
@@ -108,17 +116,17 @@ class BusyPhones:
                 key = self._partitions[self._often[phone].partition].phone(phone, day_name(day))
                 commands.append(["SADD", key, *documents])
                 commands.append(["EXPIREAT", key, expires_s])
-                commands.append(["SCARD", key])
+                commands.append(["SMEMBERS", key])
             try:
                 replies = await self._wire.call(*commands)
             except (RedisError, OSError):
                 self._put_back(fresh, day)
                 raise
-            for (phone, _), total in zip(fresh, replies[2::3], strict=True):
-                if isinstance(total, ResponseError):
-                    raise total
+            for (phone, _), stored in zip(fresh, replies[2::3], strict=True):
+                if isinstance(stored, ResponseError):
+                    raise stored
                 if day == self._day:
-                    self._often[phone].total = total
+                    self._often[phone].documents.update(stored)
 
     def _put_back(self, fresh: list[tuple[bytes, set[bytes]]], day: int) -> None:
         for phone, documents in fresh if day == self._day else ():

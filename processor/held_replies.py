@@ -110,7 +110,8 @@ class HeldReplies:
         self._wire = wire
         self._leases = leases
         self._policy = policy
-        """The rules as last read: what was decided has begun, and no version changes what has begun."""
+        """The rules to decide by: what was decided has begun, and rules that a worker has not read lately may be older
+        than that. It raises one of STORE_ERRORS then, and the approvals wait."""
         self._wordings = Wordings(script)
         self._seal = seal
         self._wall_ms = wall_ms

@@ -21,7 +21,9 @@ def shown(history: dict[str, Any]) -> str:
     lines = [f"today: {_of(requests)} requests, by {_of(phones)} phones"]
     refusals = history["refusals_within_the_hour"]
     if refusals["limit"] is not None:
-        lines.append(f"within the hour: {refusals['used']} refusals, of which {refusals['limit']} get a reply")
+        lines.append(
+            f"within the hour: {refusals['used']} refusals to one phone, of which {refusals['limit']} get a reply"
+        )
     lines += [f"on the list {place_shown(place)}" for place in history["lists"]]
     lines += [
         f"permit {permit['code']} in force until {permit['valid_until'] or 'no end'}" for permit in history["permits"]

@@ -79,11 +79,18 @@ class Policies:
 
     async def refresh(self) -> None:
         """Read what is new, up to the first that cannot be read; raises one of UNREAD."""
-        asked_s, start = self._mono_s(), self.book.items
+        asked_s, book = self._mono_s(), self.book
+        start = book.items
         new: list[bytes] = await self._ask("LRANGE", self._key, start, -1)
+        if not new and start and await self._ask("LLEN", self._key) < start:
+            # A store restored from before: its next items would take the places of those that we know.
+            book, start, new = Book(), 0, await self._ask("LRANGE", self._key, 0, -1)
         # Of two refreshes at once neither may add twice, nor leave out what only it has read.
-        for raw in new[self.book.items - start :]:
-            self.book.add(raw)
+        for raw in new[book.items - start :]:
+            book.add(raw)
+        if not start and book is not self.book:
+            self._log.error("the store has lost versions of the rules", known=self.book.items, stand=book.items)
+            self.book = book
         self._read_s = max(self._read_s, asked_s)
 
     async def follow(self) -> None:

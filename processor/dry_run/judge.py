@@ -76,7 +76,7 @@ class Judge:
         self._policy = policy
         self._tallies: dict[int, dict[str, _Tally]] = {}
         self._refusals: dict[str, list[int]] = {}
-        """When an owner's refused SMS arrived, s, in order."""
+        """When a phone's refused SMS of an owner arrived, s, in order; by both."""
         self._stretches: dict[int, list[_Stretch]] = {}
         self._last = self._stretch_at(0)
 
@@ -85,14 +85,17 @@ class Judge:
         stretch, asked_ms = self._last, row.asked_ms
         if not stretch.start_ms <= asked_ms < stretch.end_ms:
             stretch = self._last = self._stretch_at(asked_ms)
+        if row.arrived_ms < asked_ms and (regime := self._policy.at(row.arrived_ms)) is not stretch.regime:
+            # A gateway's clock was ahead, across a change: the rules are those of the arrival.
+            stretch = msgspec.structs.replace(stretch, regime=regime, late_ms=_late_ms(regime), forms={})
         form = stretch.forms.get((row.asked, row.shape, row.fault)) or self._form(stretch, row)
         letter = form.letter
         tally = stretch.tallies.get(row.owner)
-        if letter == APPROVED:
+        if was == BUSY and stretch.regime.limits.documents_per_sender is not None:
+            letter = BUSY
+        elif letter == APPROVED:
             if decided_ms - asked_ms > stretch.late_ms:
                 letter = _LATE
-            elif was == BUSY and stretch.regime.limits.documents_per_sender is not None:
-                letter = BUSY
             elif was == BLOCKED and form.is_barred:
                 letter = BLOCKED
             elif tally is not None:
@@ -131,9 +134,10 @@ class Judge:
         if letter in _NO_REFUSAL:
             return False
         arrived_s = row.arrived_ms // 1000
-        refused_s = self._refusals.get(row.owner)
+        refused = row.owner + row.sender[:_SENDER_DIGITS]
+        refused_s = self._refusals.get(refused)
         if refused_s is None:
-            self._refusals[row.owner] = [arrived_s]
+            self._refusals[refused] = [arrived_s]
             return False
         most = stretch.regime.limits.refusals_answered_per_hour
         lately = len(refused_s) - bisect_right(refused_s, arrived_s - REFUSALS_WINDOW_S)
@@ -171,10 +175,14 @@ class Judge:
         cuts = sorted(_cuts(self._policy, day))
         at = bisect_right(cuts, asked_ms)
         regime = self._policy.at(asked_ms)
-        late_ms = inf if regime.late_minutes is None else regime.late_minutes * 60_000
-        stretch = _Stretch(cuts[at - 1], cuts[at], regime, late_ms, {}, self._tallies[day])
+        stretch = _Stretch(cuts[at - 1], cuts[at], regime, _late_ms(regime), {}, self._tallies[day])
         known.append(stretch)
         return stretch
+
+
+def _late_ms(regime: Regime) -> float:
+    """An SMS that waited longer is late."""
+    return inf if regime.late_minutes is None else regime.late_minutes * 60_000
 
 
 def _judged(rules: tuple[Rule, ...], limits: Limits, tally: _Tally, phone: str) -> str:

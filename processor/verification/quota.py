@@ -52,10 +52,11 @@ class RulesInForce:
 
     def cancel(self, version: str, row: AuditRow, decided_ms: int, told: Cancellation) -> Cancel:
         """What a row with the cancel word could cancel; which permits were not its to cancel is taken as told."""
-        oldest = local_day(decided_ms) - self._policies[version].keep_days
+        policy = self._policies[version]
+        oldest = local_day(decided_ms) - policy.keep_days
         return Cancel(
             arrived_since_s=day_start_ms(oldest) // 1000,
-            endless_since_s=self._regime(version, row).endless_since_ms(row.purpose or None, decided_ms) // 1000,
+            endless_since_s=policy.endless_since_ms(row.purpose or None, decided_ms) // 1000,
             passed_over=told.passed_over,
         )
 

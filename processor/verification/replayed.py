@@ -7,7 +7,7 @@ import msgspec
 from lua.records import ENTRY_BYTES, SENDER_BYTES, entries
 from permits.calendar import day_name, local_day
 from permits.decision import Model, Name, Outcome, Request
-from permits.messages import AuditRow, AuditSettled, Cancellation
+from permits.messages import AuditRow, AuditSettled, Cancellation, SettledApproval
 from permits.outcomes import ABOUT_CANCELLING, APPROVED, CANCELLED, DEAD, ENDED, GRANTED, MOVED, REFUSALS, WITHDRAWN
 from processor.verification.finding import Finding, Findings
 from processor.verification.quota import BY_RULES, RulesInForce
@@ -103,10 +103,10 @@ class Letters:
             earlier = self._first.get(row.owner)
             if settled.became == "withdrawn":
                 self._replay_first(row.owner)
-                self._model.withdraw(row.owner, row.digest)
+                self._model.withdraw(row.owner, _permit(row))
             elif earlier is None:
-                self._model.release(row.owner, row.digest, at_s)
-            elif earlier.row.digest == row.digest:
+                self._model.release(row.owner, _permit(row), at_s)
+            elif _permit(earlier.row) == _permit(row):
                 self._first[row.owner] = msgspec.structs.replace(earlier, released_s=at_s)
 
     def _replay_first(self, owner: str) -> None:
@@ -142,7 +142,7 @@ class Letters:
         if given and seen.cancelled is not None:
             self._model.cancel(row.owner, seen.cancelled)
         if seen.released_s:
-            self._model.release(row.owner, row.digest, seen.released_s)
+            self._model.release(row.owner, _permit(row), seen.released_s)
         return outcome
 
     def not_checked(self, why: str) -> None:
@@ -152,6 +152,10 @@ class Letters:
     def findings(self) -> list[Finding]:
         """The result."""
         return [self._findings.finding()]
+
+
+def _permit(row: AuditRow | SettledApproval) -> Name:
+    return row.digest, row.arrived_ms // 1000
 
 
 class Permits:

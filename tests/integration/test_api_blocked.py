@@ -204,3 +204,9 @@ async def test_whoever_looks_for_too_many_unknown_documents_is_told_nothing_more
             await staff.told(path, {"document": f"AZE200000{number}"})
         assert (await staff.ask(path, {"document": DOCUMENT})).status == 429
         assert (await staff.ask(path, {"document": DOCUMENT}, subject="vera")).status == 200
+
+
+async def test_who_stands_on_a_list_is_not_let_go_by_a_later_beginning(staff: Staff) -> None:
+    await staff.block()
+    told = await staff.block(**{"from": "2026-01-05T00:00:00Z", "until": "2026-01-19T00:00:00Z"})
+    assert told["place"] == PLACE | {"until": "2026-01-19T00:00:00.000Z"}

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -13,6 +14,7 @@ from api.blocked_bulk import BATCH
 from lua.blocked import Listing
 from runtime.connection import Client
 from runtime.embedded import EmbeddedStore
+from tests.eventually import eventually
 from tests.integration.api_door import DOCUMENT, NOON_MS, PARTITIONS
 from tests.integration.staff_door import RULES, Staff, serving
 
@@ -127,3 +129,29 @@ async def test_questions_are_answered_while_many_documents_are_blocked(staff: St
     assert await under_way == ["changed"] * len(documents)
     assert len(waits_s) > 5
     assert sorted(waits_s)[len(waits_s) // 2] < 0.5
+
+
+async def test_a_report_that_nobody_reads_gives_its_turn_up(staff: Staff, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.blocked_bulk.UNREAD_S", 0.2)
+    answer = await staff.ask("blocked/bulk", {"documents": ["1"], "list": "infected", "reason": "order 14"})
+    many = {"documents": [DOCUMENT, *["1"] * 99_999], "list": "infected", "reason": "order 14"}
+    body, url = json.dumps(many).encode(), staff.http.make_url("/")
+    head = {
+        "Host": "api",
+        "Authorization": answer.request_info.headers["Authorization"],
+        "Content-Type": "application/json",
+        "Content-Length": len(body),
+    }
+    lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
+    with socket.socket() as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        deaf.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(deaf, (url.host, url.port))
+        await loop.sock_sendall(deaf, f"POST /v1/blocked/bulk HTTP/1.1\r\n{lines}\r\n".encode() + body)
+
+        async def has_its_turn() -> bool:
+            return await staff.stands() != []
+
+        await eventually(has_its_turn)
+        assert await asyncio.wait_for(bulk(staff, MANY[:2]), 15) == ["changed", "changed"]

@@ -61,6 +61,17 @@ async def test_a_second_cancellation_says_that_it_is_over(desk: Desk) -> None:
     assert len(await desk.notices()) == 1
 
 
+async def test_a_repeat_by_the_same_officer_is_answered_as_the_first_time(desk: Desk) -> None:
+    code = await desk.hold(f"2 {DOCUMENT}")
+    first = await desk.cancel(code)
+    assert await desk.cancel(code) == first
+    assert [act.reason for act in await desk.acts()] == ["false purpose"]
+    assert len(await desk.notices()) == 1
+    again = await desk.hold(f"2 {DOCUMENT}")
+    assert again != code
+    assert (await desk.cancel(again))[0] == 200
+
+
 async def test_what_waits_cannot_be_extended(desk: Desk) -> None:
     code = await desk.hold(f"1 {DOCUMENT}")
     status, problem = await desk.extend(code)

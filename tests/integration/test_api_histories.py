@@ -47,7 +47,7 @@ async def test_a_day_burnt_by_strangers_shows_as_such(staff: Staff, redis: Clien
     assert told["decisions"][-1]["purpose"] is None
     assert told["requests_today"] == {"used": 5, "limit": LIMITS.requests_per_document}
     assert told["phones_today"] == {"used": 4, "limit": LIMITS.senders_per_document}
-    assert told["refusals_within_the_hour"] == {"used": 4, "limit": LIMITS.refusals_answered_per_hour}
+    assert told["refusals_within_the_hour"] == {"used": 1, "limit": LIMITS.refusals_answered_per_hour}
 
 
 async def test_a_permit_in_force_is_shown_with_the_decision_that_gave_it(staff: Staff, redis: Client) -> None:
@@ -103,6 +103,13 @@ async def test_days_are_those_whose_limits_count(staff: Staff, redis: Client) ->
     days = [(entry["day"][8:], entry["phone"]) for entry in told["decisions"]]
     assert days == [("02", 4), ("01", 1), ("31", 3), ("01", 2), ("31", 1)]
     assert (told["requests_today"]["used"], told["phones_today"]["used"]) == (2, 2)
+
+
+async def test_a_phone_that_was_one_too_many_uses_none_of_the_phones(staff: Staff, redis: Client) -> None:
+    for letter, sender in (("a", b"aa"), ("d", b"bb"), ("d", b"cc")):
+        await plant(redis, letter=letter, decided_ms=NOON_MS, sender=sender)
+    told = await history(staff)
+    assert (told["requests_today"]["used"], told["phones_today"]["used"]) == (3, 1)
 
 
 async def test_records_are_shown_as_long_as_they_are_kept(staff: Staff, redis: Client) -> None:

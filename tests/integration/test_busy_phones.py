@@ -12,13 +12,15 @@ from processor.busy_phones import OFTEN, TOLD_EVERY_MS, BusyPhones
 from runtime.connection import Client, Wire
 from runtime.embedded import EmbeddedStore
 from tests.integration.ingest_door import KEYS, ROUTE
-from tests.integration.lanes import AT_HOME, Floor
+from tests.integration.lanes import AT_HOME, HOME, Floor
 
 LIMIT = 6
 POLICY = policies.load()
 TODAY = 44_000
 """In 2090: nothing expires while a test runs."""
 PARTITION, PHONE = ROUTE.of_sender("+994501234567")
+EIGHT_DIGITS = [n for n in range(10000000, 10003000) if ROUTE.of_document(f"AA{n}")[0] == HOME]
+"""One too many for this series."""
 DOCUMENTS = [ROUTE.of_document(f"AZE{n}")[1] for n in range(1000000, 1000100)]
 
 
@@ -48,6 +50,17 @@ async def test_a_family_goes_on_with_the_documents_it_has(two: tuple[BusyPhones,
     asks(two[0], *DOCUMENTS[5:])
     assert not any(asks(two[0], *family))
     assert asks(two[0], DOCUMENTS[99]) == [True]
+
+
+async def test_a_family_goes_on_where_its_partitions_have_moved(two: tuple[BusyPhones, BusyPhones]) -> None:
+    """What one worker let pass the next one knows, a restarted one too: all that the limit allows, and no more."""
+    family = DOCUMENTS[:LIMIT]
+    asks(two[0], *family, *family)
+    await two[0].share()
+    for _ in range(3):
+        assert not any(asks(two[1], *family))
+        await two[1].share()
+    assert asks(two[1], DOCUMENTS[99]) == [True]
 
 
 async def test_workers_count_together(two: tuple[BusyPhones, BusyPhones], redis: Client) -> None:
@@ -135,3 +148,24 @@ async def test_ninety_texts_that_nobody_can_read_cost_few_replies_too(server: Em
     limit = POLICY.at(0).limits.refusals_answered_per_hour
     assert await decided(floor) == {"malformed": 90}
     assert len(await floor.replies()) == limit
+
+
+@pytest.mark.parametrize(("text", "reason"), [("9 {}", "unknown_code"), ("1 AA{}", "bad_document")])
+async def test_ninety_documents_in_texts_of_a_wrong_form_cost_few_replies_too(
+    server: EmbeddedStore, redis: Client, text: str, reason: str
+) -> None:
+    floor = await Floor(redis, server.url).open()
+    documents = AT_HOME if reason == "unknown_code" else EIGHT_DIGITS
+    await floor.push([text.format(document) for document in documents[:90]])
+    async with floor.deciding(policy=lambda: POLICY):
+        await floor.settled()
+    limit = POLICY.at(0).limits.documents_per_sender
+    assert limit is not None
+    assert await decided(floor) == {reason: OFTEN + limit, "abuse_sender": 90 - OFTEN - limit}
+    assert len(await floor.replies()) == OFTEN + limit + 1
+
+
+async def test_a_family_s_mistakes_cost_it_no_document(two: tuple[BusyPhones, BusyPhones]) -> None:
+    wrong = [two[0].is_busy(PHONE, PARTITION, one, day=TODAY, limit=LIMIT, refused=True) for one in DOCUMENTS[50:]]
+    assert wrong.index(True) == OFTEN + LIMIT
+    assert not any(asks(two[0], *DOCUMENTS[:LIMIT]))

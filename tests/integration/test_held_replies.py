@@ -17,6 +17,7 @@ from runtime.connection import Client, Wire
 from runtime.embedded import EmbeddedStore
 from runtime.keyring import Keyring, SenderSeal
 from runtime.leases import Lease
+from runtime.policies import Policies, UnreadPoliciesError
 from runtime.telemetry import REGISTRY
 from tests.eventually import eventually
 from tests.integration.ingest_door import KEYS, ROUTE
@@ -167,6 +168,27 @@ async def test_without_a_sure_lease_nothing_is_told(redis: Client, server: Embed
         office.leases[0].until_mono_s = time.monotonic() - 1
         await office.loop.tell()
         assert await office.waiting() == 1
+
+
+async def test_while_the_rules_cannot_be_read_approvals_wait_and_none_is_lost(
+    redis: Client, server: EmbeddedStore
+) -> None:
+    """Of a version that this worker has not read may be their purpose, and how long the permit runs."""
+    wire = Wire(server.url)
+    read = Policies(wire.execute_command, key=KEYS[0].policies, file=HELD)
+    async with opened(redis, server) as office:
+        await office.decide("2 AZE 1111111")
+        office.ahead_ms = 16 * MINUTE_MS
+        loop = HeldReplies(
+            wire, leases=lambda: office.leases, policy=read.current, script="plain", seal=SEAL, wall_ms=office.now_ms
+        )
+        with pytest.raises(UnreadPoliciesError):
+            await loop.tell()
+        assert (await office.waiting(), await office.floor.dead()) == (1, [])
+        await read.refresh()
+        await loop.tell()
+        assert (await office.waiting(), len(await office.floor.replies())) == (0, 1)
+    await wire.close()
 
 
 def buried() -> float:

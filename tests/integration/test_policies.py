@@ -116,7 +116,21 @@ async def test_a_poll_carries_only_what_is_new(redis: Client) -> None:
     policies = Policies(ask, key=KEYS.policies, file=FILE)
     for _ in range(3):
         await policies.refresh()
-    assert [command[2] for command in asked] == [0, 2, 2]
+    assert [command[2] for command in asked if command[0] == "LRANGE"] == [0, 2, 2]
+
+
+async def test_a_store_restored_from_before_is_read_anew(redis: Client, wire: Wire) -> None:
+    first = await put_in_force(redis)
+    policies = policies_on(wire)
+    await policies.begin()
+    kept = policies.book
+    await redis.execute_command("DEL", KEYS.policies)
+    await policies.refresh()
+    assert (policies.current(), policies.book.items) == (FILE, 0)
+    assert kept.items == 2
+    await put_in_force(redis)
+    await policies.refresh()
+    assert policies.current().version == first
 
 
 async def test_rules_that_were_never_read_decide_nothing(wire: Wire) -> None:

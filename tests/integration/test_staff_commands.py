@@ -67,12 +67,12 @@ async def test_a_document_is_blocked_and_unblocked(capsys: pytest.CaptureFixture
 @pytest.mark.usefixtures("document")
 async def test_a_history_is_told_in_lines(capsys: pytest.CaptureFixture[str], redis: Client) -> None:
     await plant(redis, purpose=1, decided_ms=NOON_MS - 7_200_000, sender=b"me")
-    await plant(redis, letter="u", purpose=0, decided_ms=NOON_MS - 60_000, sender=b"no")
     await plant(redis, letter="c", purpose=1, decided_ms=NOON_MS - 120_000, sender=b"me")
+    await plant(redis, letter="u", purpose=0, decided_ms=NOON_MS - 60_000, sender=b"no")
     told = (await ran(capsys, *EXPLAIN)).splitlines()
     assert told[:2] == [
         "today: 3 of 20 requests, by 2 of 5 phones",
-        "within the hour: 1 refusals, of which 5 get a reply",
+        "within the hour: 1 refusals to one phone, of which 5 get a reply",
     ]
     code = told[2].split()[1]
     assert told[2:] == [

@@ -69,8 +69,8 @@ async def test_a_place_to_come_can_be_moved(store: Store) -> None:
     await block(store, place(from_s=NOW_S + 60))
     assert await block(store, place(from_s=NOW_S + 30)) == Listed(True, place(from_s=NOW_S + 30))
     assert await block(store, place(), now_s=NOW_S) == Listed(True, place())
-    assert await block(store, place(from_s=NOW_S + 90)) == Listed(True, place(from_s=NOW_S + 90))
-    assert await stands(store) == [place(from_s=NOW_S + 90)]
+    assert await block(store, place(from_s=NOW_S + 90)) == Listed(False, place())
+    assert await stands(store) == [place()]
 
 
 async def test_lists_are_apart(store: Store) -> None:

@@ -70,6 +70,9 @@ async def withdrawn(partition: Partition, entry: Entry, *, notice: bytes = b'{"i
         audit=ENCODER.encode(gone),
         act=b'{"deed":"cancel"}',
         notice=notice,
+        field="s1",
+        record=b'1 {"status":"cancelled"}',
+        ends_s=LATE_MS // 1000,
     )
     return await partition.store.execute_command(*command)
 
@@ -99,6 +102,17 @@ async def test_an_approval_waits_instead_of_a_reply_until_its_hold_ends(partitio
     assert (record.letter, record.decided_s, record.minutes) == (HELD, DUE_MS // 1000, 180)
     assert await partition.senders(entry[1].ends_s(DUE_MS)) == {}
     assert (await partition.counts()) == {"a2": 1}
+
+
+@pytest.mark.parametrize("ahead_ms", [1, 999, 1_000, 90_000])
+async def test_where_the_arrival_lies_ahead_record_and_queue_tell_the_same_second(
+    partition: Partition, ahead_ms: int
+) -> None:
+    _, [entry] = await decided(partition, holding(arrived_ms=DECIDED_MS + ahead_ms))
+    [record] = await partition.record(entry[1])
+    [due_ms] = (await waiting(partition)).values()
+    assert due_ms // 1000 == record.decided_s
+    assert due_ms >= DUE_MS
 
 
 async def test_a_refusal_is_never_held(partition: Partition) -> None:

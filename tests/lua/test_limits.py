@@ -110,3 +110,11 @@ async def test_of_several_lists_any_that_bars_counts(partition: Partition) -> No
     await put_on_list(partition, 1, 0, 1)
     await put_on_list(partition, 2, 0, 0)
     assert await partition.decide(Ask(id="1", bars=(1,)), Ask(id="2", bars=(1, 2))) == "ak"
+
+
+async def test_strangers_refusals_do_not_silence_the_owners(partition: Partition) -> None:
+    limits = Limits(senders_per_document=5, refusals_answered_per_hour=5)
+    strangers = [ask(f"s{n}", PHONES[n], limits=limits, outcome="u") for n in range(5)]
+    assert await partition.decide(*strangers) == "uuuuu"
+    assert await partition.decide(ask("own", PHONES[8], limits=limits)) == "d"
+    assert [one.endswith('"abuse_document 1111"}') for one in await partition.replies()] == [False] * 5 + [True]

@@ -73,3 +73,12 @@ def test_a_text_is_known_for_120_seconds(apart_s: int, letter: str) -> None:
 def test_a_full_record_sheds_repeats_too() -> None:
     asks = [ask(str(i), refused="m") for i in range(3)]
     assert decide(*asks, ask("0"), ask("9", at_ms=NOON_MS + DAY_MS), record_entries=2) == "mmSSa"
+
+
+def test_of_two_permits_of_one_text_only_the_withdrawn_one_is_free_again() -> None:
+    twice = (Rule(limit=2, purposes=(2,)),)
+    model = Model()
+    for at_ms in (NOON_MS, NOON_MS + 1_200_000):
+        assert model.decide(ask("text", at_ms=at_ms, by_text=True, rules=twice)).letter == "a"
+    model.withdraw("AZE1111111", ("text", (NOON_MS + 1_200_000) // 1000))
+    assert [model.decide(ask(one, rules=twice)).letter for one in "34"] == ["a", "q"]

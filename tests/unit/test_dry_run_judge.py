@@ -118,21 +118,21 @@ class Plainly:
 
     def judge(self, row: AuditRow, was: str, decided_ms: int) -> Verdict:
         """As `Judge.judge`."""
-        regime = self._policy.at(row.asked_ms)
+        regime = self._policy.at(min(row.asked_ms, row.arrived_ms))
         fault = msgspec.convert(row.fault or None, Fault | None)
         reading = Reading(row.asked or None, row.shape or None, fault, "az")
         reason = self._policy.refuses(regime, reading, asked_ms=row.asked_ms, now_ms=decided_ms)
         asked = regime.purpose(reading.purpose)
         code = 0 if asked is None else asked.code
         refused = None if reason is None else REFUSALS[reason]
-        if refused is None and was == REFUSALS["abuse_sender"] and regime.limits.documents_per_sender is not None:
+        if was == REFUSALS["abuse_sender"] and regime.limits.documents_per_sender is not None:
             refused = was
         listed = was == REFUSALS["blocked"] and regime.lists_of(code) != ()
         return self._decide(row, code, refused, regime, listed=listed)
 
     def note(self, row: AuditRow, was: str) -> None:
         """As `Judge.note`."""
-        self._decide(row, row.purpose, was, self._policy.at(row.asked_ms), listed=False)
+        self._decide(row, row.purpose, was, self._policy.at(min(row.asked_ms, row.arrived_ms)), listed=False)
 
     def _decide(self, row: AuditRow, code: int, refused: str | None, regime: Regime, *, listed: bool) -> Verdict:
         self._identity += 1
@@ -263,3 +263,17 @@ TABLES: Final = st.builds(
 @given(document=DOCUMENTS, table=TABLES)
 def test_a_table_accepts_a_shape_where_it_accepts_the_document(document: str, table: SeriesTable) -> None:
     assert table.accepts(shape(document)) == table.accepts(document)
+
+
+def test_where_a_gateways_clock_is_ahead_the_rules_of_the_arrival_hold() -> None:
+    first = Regime("first", datetime(2026, 3, 9), purposes=(purpose(2),))  # noqa: DTZ001
+    second = Regime("second", datetime(2026, 3, 10), purposes=(purpose(3),))  # noqa: DTZ001
+    said = [
+        Judge(policy(first, second)).judge(
+            AuditRow("0-0", "sms", "dev", 2, "a" * 16, "d" * 12, at_ms, arrived_ms, False, 2, "AZE9999999", "", "1111"),
+            "a",
+            MIDNIGHT_MS + 1,
+        )
+        for at_ms, arrived_ms in [(MIDNIGHT_MS, MIDNIGHT_MS - 1), (MIDNIGHT_MS, MIDNIGHT_MS)]
+    ]
+    assert [letter for letter, _, _ in said] == ["a", "u"]

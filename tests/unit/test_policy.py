@@ -195,3 +195,16 @@ def test_the_version_names_the_file_and_changes_with_its_bytes() -> None:
     assert one.startswith("rules-")
     assert policy(REGIME).version == one
     assert policy(REGIME, "\n").version != one
+
+
+def test_a_permit_without_end_may_stand_as_long_as_any_regime_honours_its_purpose() -> None:
+    three, five = (regime(f"for-{days}", f"2020-04-0{days}T00:00:00", purposes=endless(days)) for days in (3, 5))
+    now_ms = instant("2026-01-10T12:00")
+    assert policy(three).endless_since_ms(3, now_ms) == instant("2026-01-08T00:00")
+    given = policy(three, five)
+    assert given.endless_since_ms(3, now_ms) == given.endless_since_ms(None, now_ms) == instant("2026-01-06T00:00")
+    assert given.endless_since_ms(2, now_ms) == instant("2026-01-11T00:00")
+
+
+def endless(days: int) -> str:
+    return f"{{ code = 3, honoured_days = {days}, NAMES }}, {{ code = 2, minutes = 60, NAMES }}"

@@ -43,6 +43,8 @@ def head(keys: str) -> str:
 
 TYPES = {
     "no TOML": ("regimes = [", "not TOML"),
+    "nested without end": ("a = " + "[" * 9999, "not TOML: maximum recursion depth"),
+    "a number without end": ("a = " + "9" * 9999, "not TOML: Exceeds the limit"),
     "empty": ("", "missing required field `documents`"),
     "no regimes": ("regimes = []" + DOCUMENTS, "regimes: Expected `array` of length >= 1"),
     "no documents": (REGIME, "missing required field `documents`"),
@@ -100,6 +102,11 @@ MEANING = {
         DOCUMENTS + DOCUMENTS.split("9]")[1] + REGIME,
         "documents.series: a prefix stands twice in AZE, AZE",
     ),
+    "prefix in small letters": (WHOLE.replace('"AZE"', '"aze"'), "prefix 'aze' is no capital letters A to Z"),
+    "prefix of a letter that is folded": (WHOLE.replace('"AZE"', '"MYİ"'), "prefix 'MYİ' is no capital letters"),
+    "no prefix": (WHOLE.replace('"AZE"', '""'), "prefix '' is no capital letters"),
+    "no digits": (WHOLE.replace("[7, 8]", "[]"), r"\(AZE\): digits: numbers from 1 on, not \[\]"),
+    "less than no digits": (WHOLE.replace("[7, 8]", "[-1, 7]"), r"\(AZE\): digits: numbers from 1 on, not \[-1, 7\]"),
     "least above most": (WHOLE.replace("[6, 9]", "[9, 6]"), r"foreign_length: least before most, not \[9, 6\]"),
     "language missing": (WHOLE.replace(', ru = "b"', ""), r"\(code 2\)\.names: no text for 'ru'; az, ru, en"),
     "language of a zone text": (WHOLE + 'zone = { az = "a", en = "c" }\n', r"\(code 2\)\.zone: no text for 'ru'"),
@@ -112,9 +119,19 @@ MEANING = {
         head("until = 2020-04-27T00:00:01") + LATER,
         "regimes: 'first' ends when 'later' holds; until 2020-04-27 00:00:00",
     ),
+    "beyond all calendars": (
+        WHOLE + LATER.replace("2020-04-27T00:00:00", "9999-12-31T23:59:59-05:00"),
+        r"regimes\[1\] \(later\): from: 9999-12-31 23:59:59-05:00 is not between 1970 and 2106",
+    ),
+    "before all calendars": (WHOLE.replace("2020-04-05T00:00:00", "0001-01-01T00:00:00"), r"from: 0001.* not between"),
+    "an end beyond them": (head("until = 2107-01-01T00:00:00"), r"until: 2107.* not between"),
     "curfew of no length": (
         head("curfew = { from = 21:00:00, until = 21:00:00 }"),
         r"\(first\): curfew: from and until are both 21:00:00;",
+    ),
+    "hours of less than a second": (
+        WHOLE + "hours = { from = 09:00:00.5, until = 09:00:00 }\n",
+        r"\(code 2\)\.hours: 09:00:00.500000 to 09:00:00 is not in whole seconds",
     ),
     "hours of no length": (
         WHOLE + "hours = { from = 00:00:00, until = 00:00:00 }\n",
@@ -142,6 +159,11 @@ MEANING = {
     "nothing to ask for": (DOCUMENTS + HEAD, "purposes: none; with off = true nobody needs a permit"),
     "unknown zone": (head('zones = ["baki"]'), "zones: unknown 'baki'; did you mean 'baku'. There are: baku"),
     "unknown list": (head('barred = [{ list = "abuse" }]'), "barred.list: unknown 'abuse'. There are: infected"),
+    "a rule after one code twice": (
+        head(f"rules = [{{ after = [{'2, ' * 256}], no = [2] }}]"),  # a row of rules counts them in one byte
+        r"\(first\): rules.after: a code stands twice in 2, 2, 2",
+    ),
+    "a rule against one code twice": (head("rules = [{ after = [2], no = [2, 2] }]"), "rules.no: a code stands twice"),
     "list barred twice": (
         head('barred = [{ list = "infected" }, { list = "infected", purposes = [2] }]'),
         "barred: a list stands twice",
