@@ -183,7 +183,7 @@ def test_columns_that_do_not_fit_are_named_by_their_place() -> None:
 def test_no_refusal_repeats_a_word_of_the_sheet(words: list[str]) -> None:
     """A file without a header has personal data in its first row."""
     detail = refused(CSV, csv_of([[f"Q{word}" for word in words]]))
-    assert not any(word in detail for word in words if word not in "".join(NAMES))
+    assert not any(f"Q{word}" in detail for word in words)
 
 
 def test_what_is_no_sheet_is_told_so() -> None:
