@@ -14,6 +14,9 @@ LIBRARY: Final = "permits_v2"
 """A released change of arguments or behaviour is another version, side by side, until old workers are gone."""
 FILES: Final = (
     "ids.lua",
+    "record.lua",
+    "judge.lua",
+    "cancel.lua",
     "decide.lua",
     "held.lua",
     "lease.lua",

@@ -1,4 +1,4 @@
-"""The bytes of a day record: entries of 22 bytes, one a decision (layout in `decide.lua`).
+"""The bytes of a day record: entries of 22 bytes, one a decision (layout in `record.lua`).
 
 `static` packs what the worker knows beforehand; the function adds the outcome letter. `entries` reads them back.
 """
