@@ -5,16 +5,16 @@ the rules must decide goes to the function with both outcomes prepared.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 from msgspec.structs import replace
 
-from lua.calls import ASK, CANCEL, Arg, Batch, cancellable_since, rule_row
+from lua.calls import ASK, CANCEL, Arg, Batch, cancellable_since
 from lua.keys import PartitionKeys
 from lua.records import SENDER_BYTES, static_struct, timing
 from permits import codes
-from permits.calendar import day_name, day_start_ms, hour_end, hour_name, local_day, rfc3339
+from permits.calendar import day_name, day_start_ms, hour_name, local_day
 from permits.cancel_word import asks_to_cancel
 from permits.documents import shape, tail
 from permits.messages import (
@@ -27,13 +27,14 @@ from permits.messages import (
     Lang,
     ReplyHead,
 )
-from permits.outcomes import DEAD, MOVED, REFUSALS, Reason
+from permits.outcomes import DEAD, MOVED, REFUSALS
 from permits.partition import Route
 from permits.policy import Policy
 from permits.regimes import Purpose, Regime
 from permits.replies import Script, Texts
-from processor.approvals import REPLY_WORTH_MS, Frames, Wordings, approval, ends_s, joined
+from processor.approvals import Wordings, joined
 from processor.busy_phones import BusyPhones
+from processor.numbered import RULED, Numbered
 from processor.reading import LATEST_RECEIPT_MS, Asked, UnreadableError, read_entry
 from runtime.day_keys import DayKeys, UnreadDayKeyError
 from runtime.keyring import SenderSeal
@@ -45,13 +46,7 @@ Entry = tuple[bytes, bytes | None]
 COUNTS_DAYS: Final = 8
 EXPIRY_STAGGER_S: Final = 20
 """Records of one day expire partition by partition, not all at midnight."""
-MOST_NUMBERED: Final = 255
-"""Rules and frames are numbered in one byte, from 1."""
 NO_TAIL: Final = b"    "
-Told = Reason | Literal["cancelled"]
-"""What a frame tells: why there is no permit, or that there is none any more."""
-RULED: Final[tuple[Reason, ...]] = ("quota", "abuse_document", "blocked")
-"""Why rules, limits and lists refuse, in the order of their frames."""
 
 
 class Prepared(msgspec.Struct, frozen=True):
@@ -107,7 +102,7 @@ class Preparer:
         draft = _Draft(self, now_ms, policy, self._wordings.of(policy))
         taken = 0
         for entry_id, payload in entries:
-            if draft.is_full:
+            if draft.numbered.is_full:
                 break
             taken += 1
             try:
@@ -140,31 +135,19 @@ class _Draft:
         self._seal = preparer.seal
         self._phones = preparer.phones
         self._day_keys = preparer.day_keys
-        self._regime_texts = texts
         self._now_ms = now_ms
         self._now_s = now_ms // 1000
-        self._refusal_expires = rfc3339(now_ms + REPLY_WORTH_MS)
         self._parts: list[tuple[bytes, bytes, str, int, bytes]] = []  # field, entry, letter, day, rest
         self._texts: list[Arg] = []
         self._rows: list[AuditRow] = []
         self._moves: list[tuple[int, bytes]] = []
-        self._rules: list[bytes] = []
-        self._rule_at: dict[tuple[str, int], int] = {}
-        self._frames: list[tuple[str, str]] = []
-        self._frame_at: dict[tuple[str, Lang, tuple[Told, ...], int | None], int] = {}
-        self._approvals: dict[tuple[str, int, Lang], Frames] = {}
         self._senders: list[tuple[str, Lang, bytes, bytes]] = []
-        self._hour_at: dict[int, int] = {}
         self._holders: list[bytes] = []
+        self.numbered = Numbered(policy, texts, now_ms)
         self._lowest_day = local_day(now_ms) - 2
         # A clock of ingest may be ahead: what it filed under tomorrow is looked up too.
         self._highest_day = local_day(now_ms + LATEST_RECEIPT_MS)
         self._oldest_ms = now_ms
-
-    @property
-    def is_full(self) -> bool:
-        """Whether another entry might need a rule or a frame more than one byte can number."""
-        return len(self._rules) >= MOST_NUMBERED or len(self._frames) + len(RULED) > MOST_NUMBERED
 
     def bury(self, entry_id: bytes, payload: bytes | None, reason: str) -> None:
         """An entry that is no SMS: a dead letter in the same call, sealed unless it is what ingest has sealed."""
@@ -187,6 +170,7 @@ class _Draft:
         """An entry that is ours: decided by its form, or left to the rules."""
         sms, reading = asked.sms, asked.reading
         # A gateway whose clock is ahead names a moment whose rules may not be known yet.
+        numbered = self.numbered
         regime = self._policy.at(min(asked.asked_ms, asked.arrived_ms))
         reason = self._policy.refuses(regime, reading, asked_ms=asked.asked_ms, now_ms=self._now_ms)
         word = regime.cancel_word
@@ -207,29 +191,29 @@ class _Draft:
         minutes = frame = hour = hold = 0
         if cancels:
             letter = CANCEL
-            rule = self._rule(regime, None)
-            frame = self._frames_of(regime, lang, ("cancelled", "nothing_to_cancel"), code or None)
+            rule = numbered.rule(regime, None)
+            frame = numbered.frames_of(regime, lang, ("cancelled", "nothing_to_cancel"), code or None)
             self._cancel(asked, code)
         elif reason is None and purpose is not None and document_tail is not None:
             letter = ASK
             minutes = purpose.minutes or 0
-            rule = self._rule(regime, purpose)
-            frame = self._frames_of(regime, lang, RULED, code)
+            rule = numbered.rule(regime, purpose)
+            frame = numbered.frames_of(regime, lang, RULED, code)
             # Its number is kept if it is approved, which the function alone will know.
             self._senders.append((sms.sender, lang, asked.owner, digest))
             hold = regime.hold_minutes.get(sms.channel or "sms", 0) if regime.hold_minutes else 0
             if hold:
                 self._texts.append(self._waiting(name, asked, digest, purpose, document_tail))
             else:
-                hour = self._hour(purpose, arrived_s)
+                hour = numbered.hour(purpose, arrived_s)
                 permit = codes.encode(self._index, asked.owner, digest)
-                self._texts.append(joined(self._approval(regime, purpose, lang), permit, document_tail))
+                self._texts.append(joined(numbered.approval(regime, purpose, lang), permit, document_tail))
         else:
             reason = reason or "malformed"
             letter = REFUSALS[reason]
-            rule = self._rule(regime, None)
+            rule = numbered.rule(regime, None)
             if reason != "abuse_sender" or self._phones.is_told(asked.sender, entry_id, self._now_ms):
-                frame = self._frames_of(regime, lang, (reason,), code or None)
+                frame = numbered.frames_of(regime, lang, (reason,), code or None)
         when = timing(
             arrived_s=arrived_s,
             decided_s=self._now_s,
@@ -297,12 +281,12 @@ class _Draft:
             ),
             days=[day_name(day) for day in days],
             day_expiries_s=[day_start_ms(day + 1 + keep) // 1000 + stagger_s for day in days],
-            hours=[hour_name(hour) for hour in self._hour_at],
-            hour_expiries_s=list(self._hour_at),
+            hours=[hour_name(hour) for hour in self.numbered.hour_at],
+            hour_expiries_s=list(self.numbered.hour_at),
             seals=self._seal.seal_many(self._senders),
             holders=self._holders,
-            rules=self._rules,
-            frames=self._frames,
+            rules=self.numbered.rules,
+            frames=self.numbered.frames,
             texts=self._texts,
             now_ms=self._now_ms,
             audit=ENCODER.encode(audit),
@@ -327,59 +311,12 @@ class _Draft:
             AuditRow(entry_id.decode(), sms_id, source, 0, "", "", arrived_ms, arrived_ms, False, 0, "", "", "")
         )
 
-    def _rule(self, regime: Regime, purpose: Purpose | None) -> int:
-        """Row of what a request under a purpose must pass, or of a refusal's limits alone, counted from 1."""
-        key = (regime.name, 0 if purpose is None else purpose.code)
-        at = self._rule_at.get(key)
-        if at is None:
-            lists = [] if purpose is None else [self._policy.lists[name] for name in regime.lists_of(purpose.code)]
-            self._rules.append(rule_row(regime.limits, lists, () if purpose is None else regime.rules_of(purpose)))
-            at = self._rule_at[key] = len(self._rules)
-        return at
-
     def _asks_too_much(self, regime: Regime, asked: Asked, *, refused: bool) -> bool:
         """Whether the phone has named more documents today than it may, in requests or in what is refused for form."""
         limit = regime.limits.documents_per_sender
         return limit is not None and self._phones.is_busy(
             asked.sender, asked.sender_partition, asked.owner, day=asked.arrival_day, limit=limit, refused=refused
         )
-
-    def _hour(self, purpose: Purpose, arrived_s: int) -> int:
-        """Number of the hour before which a permit ends, as its record will tell, counted from 1."""
-        hour = hour_end(ends_s(purpose, max(self._now_s, arrived_s)))
-        return self._hour_at.setdefault(hour, len(self._hour_at) + 1)
-
-    def _frames_of(self, regime: Regime, lang: Lang, reasons: tuple[Told, ...], purpose: int | None) -> int:
-        """Number of the first of the rests, one a reason, counted from 1."""
-        key = (regime.name, lang, reasons, purpose)
-        at = self._frame_at.get(key)
-        if at is None:
-            at = self._frame_at[key] = len(self._frames) + 1
-            self._frames += [self._frame(regime, lang, reason, purpose) for reason in reasons]
-        return at
-
-    def _frame(self, regime: Regime, lang: Lang, reason: Told, purpose: int | None) -> tuple[str, str]:
-        """What stands before and after the document's tail in a refusal, or where a permit was cancelled."""
-        texts = self._regime_texts[regime.name]
-        if reason == "cancelled":
-            before, after = texts.cancelled_by_sms(lang)
-            verdict = '"verdict":"cancelled","reason":null'
-        else:
-            before, after = texts.refusal(lang, reason, purpose)
-            verdict = f'"verdict":"refused","reason":"{reason}"'
-        start = (
-            f'{verdict},"permit":null,"valid_from":null,"valid_until":null,'
-            f'"expires_at":"{self._refusal_expires}","text":"{before}'
-        )
-        return (start, f'{after}"}}') if after else (start + '"}', "")
-
-    def _approval(self, regime: Regime, purpose: Purpose, lang: Lang) -> Frames:
-        """Rest of an approval that holds from now on."""
-        key = (regime.name, purpose.code, lang)
-        frames = self._approvals.get(key)
-        if frames is None:
-            frames = self._approvals[key] = approval(self._regime_texts[regime.name], purpose, lang, self._now_ms)
-        return frames
 
     def _waiting(self, name: str, asked: Asked, digest: bytes, purpose: Purpose, document_tail: str) -> bytes:
         """What is held in the place of an approval; it is worded when it is told."""
