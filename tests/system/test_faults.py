@@ -94,7 +94,7 @@ def test_a_worker_that_slept_past_its_lease_decides_nothing_when_it_wakes(busy: 
     busy.open()
     other = busy.house.start("process")
     until(lambda: holds(other.door("process"), PARTITIONS // 2), "the second worker has its share")
-    busy.begin()
+    busy.begin(SLOW)  # it wakes after its lease, and must then find something to decide
     busy.at(600)
     busy.worker.signal(signal.SIGSTOP)
     until(lambda: holds(other.door("process"), PARTITIONS), "the awake worker takes all partitions")
