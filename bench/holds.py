@@ -1,4 +1,4 @@
-"""Approvals held back: pushed as fast as ingest takes them, all of them held, and how late each is told.
+"""Approvals held back: pushed at a rate, all of them held, and how late each is told when its time comes.
 
 Runs `icaze up` with the http operator on free ports, an empty data folder and the founding rules with a hold of
 `--minutes`. Each SMS asks for a document of its own, so each is approved, and all wait before the first is told. How
@@ -33,6 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """How many wait, and for how long."""
     parser.add_argument("--approvals", type=int, default=300_000)
     parser.add_argument("--minutes", type=int, default=2, help="the hold; all must be decided within it")
+    parser.add_argument("--rate", type=int, default=3333, help="a second; ten times the national peak minute")
     parser.add_argument("--folder", type=Path, help="where trace, journal, log and data go (default: a new one)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -41,12 +42,12 @@ def run(arguments: argparse.Namespace) -> int:
     """0 where nothing was violated and nothing told early."""
     folder: Path = arguments.folder or Path(tempfile.mkdtemp(prefix="icaze-holds-"))
     folder.mkdir(parents=True, exist_ok=True)
-    report = _measure(arguments.approvals, arguments.minutes, folder)
+    report = _measure(arguments.approvals, arguments.minutes, arguments.rate, folder)
     print(json.dumps(report) if arguments.json else json.dumps(report, indent=2))
     return 0 if report["figures"]["violations"] == 0 and report["figures"]["early"] == 0 else 1
 
 
-def _measure(count: int, minutes: int, folder: Path) -> dict[str, Any]:
+def _measure(count: int, minutes: int, rate: int, folder: Path) -> dict[str, Any]:
     trace = _trace(folder, count)
     policy = folder / "held.toml"
     policy.write_bytes(DEFAULT_FILE.read_bytes().replace(LATE, LATE + b"\nhold_minutes = { sms = %d }" % minutes))
@@ -59,7 +60,7 @@ def _measure(count: int, minutes: int, folder: Path) -> dict[str, Any]:
             store: Any = redis.Redis(unix_socket_path=house.doors["store"].removeprefix("unix://"))
             tags: list[str] = json.loads(store.get("layout") or b"{}")["tags"]
             idle, began = used(store), time.monotonic()
-            with pushing(trace, folder, house) as replay:
+            with pushing(trace, folder, house, "--rate", str(rate)) as replay:
                 accepted = json.loads(replay.communicate()[0])["accepted"]
             pushed_s = time.monotonic() - began
             _emptied(store, tags, "inbound")
@@ -75,7 +76,9 @@ def _measure(count: int, minutes: int, folder: Path) -> dict[str, Any]:
             checks = verify(folder, house)["checks"]
     return {
         "measurement": "holds",
-        "conditions": conditions(approvals=count, hold_minutes=minutes, generator="replay and sink on this machine"),
+        "conditions": conditions(
+            approvals=count, hold_minutes=minutes, rate=rate, generator="replay and sink on this machine"
+        ),
         "figures": {
             "acknowledged": accepted,
             "pushed_s": round(pushed_s, 1),
