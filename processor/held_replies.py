@@ -75,7 +75,8 @@ class _Page:
         return [self._burial(member, reason) for member, reason in self.untellable]
 
     def _burial(self, member: bytes, reason: str) -> Command:
-        raw = member[:-SEAL_BYTES].decode("utf-8", "backslashreplace")
+        waiting, seal = member[:-SEAL_BYTES], member[-SEAL_BYTES:]
+        raw = f"{waiting.decode('utf-8', 'backslashreplace')} {seal.hex()}"  # with both it can be put back
         letter = DeadLetter(
             kind="held",
             entry_id=str(self.now_ms),

@@ -10,7 +10,7 @@ import pytest
 
 from permits import policy as policies
 from permits.calendar import day_name, local_day
-from permits.messages import SETTLED_DECODER, AuditSettled
+from permits.messages import HELD_DECODER, SETTLED_DECODER, AuditSettled
 from permits.policy import Policy
 from processor.held_replies import HeldReplies
 from runtime.connection import Client, Wire
@@ -213,6 +213,11 @@ async def test_what_cannot_be_told_is_a_dead_letter_and_its_neighbours_are_told(
         assert reasons[1].startswith("not an approval")
         assert reasons[2] == "the key that seals its number is missing"
         assert {letter.kind for letter in await office.floor.dead()} == {"held"}
+        [sealed] = [letter for letter in await office.floor.dead() if letter.reason == reasons[2]]
+        waiting, _, seal = sealed.raw.rpartition(" ")
+        assert HELD_DECODER.decode(waiting).in_reply_to == "sms-0"
+        owner, digest = ROUTE.of_document("AZE1111111")[1], bytes.fromhex(HELD_DECODER.decode(waiting).digest)
+        assert SEAL.open(bytes.fromhex(seal), owner, digest) == (PHONE, "az")
         assert (buried() - before, await office.waiting()) == (3, 0)
 
 
