@@ -17,9 +17,9 @@ from ingest import native, signature
 from ingest.group_commit import GroupCommit, NotStoredError
 from ingest.high_water import HighWater
 from lua.keys import PartitionKeys
+from permits.identified import read_sms
 from permits.messages import ENCODER
 from permits.partition import Route
-from permits.sms import read
 from runtime import doors, embedded, keyring, layout, lifecycle, settings
 from runtime.connection import Wire, connect
 from runtime.day_keys import DayKeys, UnreadDayKeyError
@@ -131,8 +131,9 @@ class Ingest:
             except ValueError as error:
                 rejected.append(native.Rejection(index=index, error=str(error)))
                 continue
-            partition, _ = self._route.owner(read(sms.text).document, sms.sender)
-            entries.append((self._inbound[partition], ENCODER.encode(sealed_sms(day_key, sms))))
+            identified = read_sms(sms, self._route)
+            entry = ENCODER.encode(sealed_sms(day_key, sms, identified))
+            entries.append((self._inbound[identified.partition], entry))
             ids.append(sms.id)
         if rejected:
             _refused("item", len(rejected))

@@ -61,7 +61,8 @@ class SealedSms(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     day: str
     """`YYYYMMDD`, whose key in `day_keys:{p}` opens it."""
     sealed: str
-    """Base64 of nonce and ciphertext (AES-256-GCM) of the JSON `[from, text]`, bound to source and id."""
+    """Base64 of nonce and ciphertext (AES-256-GCM) of the MessagePack `[from, text, what ingest read]`, bound to source
+    and id."""
 
 
 class ReplyHead(msgspec.Struct, frozen=True, gc=False):

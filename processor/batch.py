@@ -180,7 +180,7 @@ class _Draft:
             reason, cancels = "abuse_sender", False
         purpose = regime.purpose(reading.purpose)
         code = 0 if purpose is None else purpose.code
-        digest = self._route.identity(sms.source, sms.sender, sms.id, sms.text, by_text=sms.by_text)
+        digest = asked.digest
         document_tail = None if reading.document is None else tail(reading.document)
         name = entry_id.decode()
         lang = reading.lang

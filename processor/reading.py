@@ -1,6 +1,6 @@
 """From one inbound entry to what the rules need to know of it: the second step of a lane.
 
-Reads the entry's JSON, opens what is sealed of it, and reads its text; writes nothing.
+Reads the entry's JSON and opens what is sealed of it; its text only where ingest has not read it so. Writes nothing.
 """
 
 from typing import Final
@@ -8,9 +8,10 @@ from typing import Final
 import msgspec
 
 from permits.calendar import DAY_MS, local_day
+from permits.identified import GRAMMAR, Identified, read_sms
 from permits.messages import INBOUND_DECODER, SEALED_DECODER, SEALED_MARK, InboundSms
 from permits.partition import Route
-from permits.sms import Reading, read
+from permits.sms import Reading
 from runtime.day_keys import DayKeys
 from runtime.keyring import UnsealedError
 from runtime.sealing import opened_sms
@@ -39,6 +40,8 @@ class Asked(msgspec.Struct, frozen=True, gc=False):
     """Keyed hash of the phone."""
     sender_partition: int
     """Where the phone's own counts stand."""
+    digest: bytes
+    """Of the SMS's identity."""
     asked_ms: int
     """The moment whose Baku day counts for the quota."""
     arrived_ms: int
@@ -51,14 +54,13 @@ def read_entry(payload: bytes | None, route: Route, now_ms: int, keys: DayKeys) 
     if payload is None:
         raise UnreadableError("no field m")
     try:
-        sms = _decoded(payload, keys)
+        sms, identified = _decoded(payload, keys)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UnreadableError(f"not an inbound SMS: {error}") from None
     except UnsealedError as error:
         raise UnreadableError(str(error)) from None
-    reading = read(sms.text)
-    by_sender = route.of_sender(sms.sender)
-    partition, owner = by_sender if reading.document is None else route.of_document(reading.document)
+    if identified is None or identified.grammar != GRAMMAR:
+        identified = read_sms(sms, route)
     arrived_ms = min(max(sms.arrived_ms, now_ms - OLDEST_ARRIVAL_MS), now_ms + LATEST_RECEIPT_MS)
     received_ms = sms.received_ms
     if received_ms is None or not -EARLIEST_RECEIPT_MS <= received_ms - arrived_ms <= LATEST_RECEIPT_MS:
@@ -67,11 +69,12 @@ def read_entry(payload: bytes | None, route: Route, now_ms: int, keys: DayKeys) 
     return Asked(
         payload=payload,
         sms=sms,
-        reading=reading,
-        partition=partition,
-        owner=owner,
-        sender=by_sender[1],
-        sender_partition=by_sender[0],
+        reading=identified.reading,
+        partition=identified.partition,
+        owner=identified.owner,
+        sender=identified.sender,
+        sender_partition=identified.sender_partition,
+        digest=identified.digest,
         asked_ms=received_ms,
         arrived_ms=arrived_ms,
         asked_day=arrival_day if received_ms == arrived_ms else local_day(received_ms),
@@ -79,8 +82,8 @@ def read_entry(payload: bytes | None, route: Route, now_ms: int, keys: DayKeys) 
     )
 
 
-def _decoded(payload: bytes, keys: DayKeys) -> InboundSms:
-    """The SMS of an entry, sealed by ingest or in clear from a program that appends by itself."""
+def _decoded(payload: bytes, keys: DayKeys) -> tuple[InboundSms, Identified | None]:
+    """The SMS of an entry, sealed by ingest and read there, or in clear from a program that appends by itself."""
     if SEALED_MARK not in payload:
-        return INBOUND_DECODER.decode(payload)
+        return INBOUND_DECODER.decode(payload), None
     return opened_sms(keys, SEALED_DECODER.decode(payload))

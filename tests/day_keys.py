@@ -2,9 +2,14 @@
 
 from typing import Any, Final
 
+from permits.identified import read_sms
+from permits.messages import InboundSms, SealedSms
+from permits.partition import Route
 from runtime.day_keys import DayKey, DayKeys
 from runtime.keyring import Keyring
+from runtime.sealing import sealed_sms
 
+ROUTE: Final = Route(key=b"a key for tests only", partitions=1)
 KEYRING: Final = Keyring({"k1": b"k" * 32}, "k1")
 
 
@@ -19,6 +24,11 @@ class EveryDay(dict[str, DayKey]):
 async def nobody(*_: Any) -> Any:
     """A store that must not be asked."""
     raise AssertionError
+
+
+def sealed(key: DayKey, sms: InboundSms, route: Route = ROUTE) -> SealedSms:
+    """An SMS as ingest stores it; whose route does not matter where nobody decides it."""
+    return sealed_sms(key, sms, read_sms(sms, route))
 
 
 def every_day() -> DayKeys:

@@ -25,9 +25,9 @@ from runtime.day_keys import AHEAD_MS, DayKeys, UnreadDayKeyError
 from runtime.embedded import EmbeddedStore
 from runtime.errors import StartupError
 from runtime.keyring import Keyring
-from runtime.sealing import opened_sms, sealed_sms
+from runtime.sealing import opened_sms
 from runtime.shared import SharedWire
-from tests.day_keys import KEYRING
+from tests.day_keys import KEYRING, sealed
 from tests.eventually import eventually
 from tests.integration.ingest_door import KEYS, ROUTE, settings_of
 from tests.integration.lanes import AT_HOME, AWAY, HOME, Floor, each_decided_once, payload, restarts
@@ -67,7 +67,7 @@ async def keys_of(url: str, clock: Any = now_ms, ring: Keyring = KEYRING) -> Asy
 
 def entry(keys: DayKeys, text: str, sms_id: str, *, day: str = "") -> bytes:
     """One SMS as ingest stores it."""
-    return ENCODER.encode(sealed_sms(keys.of(day or today()), INBOUND_DECODER.decode(payload(text, sms_id))))
+    return ENCODER.encode(sealed(keys.of(day or today()), INBOUND_DECODER.decode(payload(text, sms_id)), ROUTE))
 
 
 @pytest.fixture
@@ -206,7 +206,7 @@ async def test_ingest_seals_under_the_next_day_s_key_from_midnight_on(
             ("at-0", day_name(local_day(midnight_ms) - 1)),
             ("at-1", day_name(local_day(midnight_ms))),
         ]
-        assert {opened_sms(keys, one).text for one in entries} == {"2 AZE 1111111"}
+        assert {opened_sms(keys, one)[0].text for one in entries} == {"2 AZE 1111111"}
     await commit.close()
 
 

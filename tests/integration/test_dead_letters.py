@@ -14,7 +14,8 @@ from runtime import layout, lifecycle
 from runtime.connection import Client
 from runtime.day_keys import DayKeys
 from runtime.embedded import EmbeddedStore
-from runtime.sealing import sealed_letter, sealed_sms
+from runtime.sealing import sealed_letter
+from tests.day_keys import sealed
 from tests.integration.ingest_door import KEYS, ROUTE, day_keys, settings_of
 
 DEAD_MS = 1_767_254_400_000
@@ -117,7 +118,7 @@ async def test_what_is_sealed_is_opened_to_whoever_asks_for_it(
     key = next(iter(keys.known.values()))
     letter = sealed_letter(key, DeadLetter("reply", "1-1", "lapsed", DEAD_MS, "İcazə +994501234567", reply_id="x-1"))
     whole = await bury(redis, 1, **structs.asdict(letter))
-    raw = ENCODER.encode(sealed_sms(key, SMS)).decode()
+    raw = ENCODER.encode(sealed(key, SMS)).decode()
     entry = await bury(redis, 1, raw=raw)
     assert await dead("list", "--json") == 0
     assert "994501234567" not in capsys.readouterr().out
@@ -132,9 +133,9 @@ async def test_what_was_erased_is_said_to_be_gone(
     redis: Client, keys: DayKeys, capsys: pytest.CaptureFixture[str]
 ) -> None:
     key = next(iter(keys.known.values()))
-    entry = await bury(redis, 1, raw=ENCODER.encode(sealed_sms(key, SMS)).decode())
+    entry = await bury(redis, 1, raw=ENCODER.encode(sealed(key, SMS)).decode())
     moved = await bury(redis, 1, **structs.asdict(sealed_letter(key, DeadLetter("reply", "1-1", "lapsed", 1, "salam"))))
-    other = await bury(redis, 1, raw=ENCODER.encode(structs.replace(sealed_sms(key, SMS), id="agg-2")).decode())
+    other = await bury(redis, 1, raw=ENCODER.encode(structs.replace(sealed(key, SMS), id="agg-2")).decode())
     assert await dead("show", other) == 0
     said = capsys.readouterr()
     assert "agg-2" in said.out

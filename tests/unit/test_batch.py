@@ -17,8 +17,8 @@ from permits.partition import Route
 from permits.policy import Policy
 from processor.batch import Entry, Preparer
 from runtime.keyring import SEALED_SENDER_BYTES, SenderSeal
-from runtime.sealing import opened_letter, sealed_sms
-from tests.day_keys import KEYRING, every_day
+from runtime.sealing import opened_letter
+from tests.day_keys import KEYRING, every_day, sealed
 from tests.uncounted import phones
 
 ROUTE = Route(key=b"a key for tests only", partitions=2)
@@ -145,7 +145,7 @@ def test_an_unreadable_entry_is_a_dead_letter_with_its_content_under_the_key_of_
 
 def test_a_letter_of_what_ingest_has_sealed_holds_nothing_else_in_clear() -> None:
     sms = INBOUND_DECODER.decode(payload("2 AZE 1111111"))
-    entry = sealed_sms(DAY_KEYS.of("20251231"), sms)
+    entry = sealed(DAY_KEYS.of("20251231"), sms)
     strange = ENCODER.encode({**msgspec.to_builtins(entry), "sealed": "tampered", "text": "2 AZE 1111111"})
     letter = DEAD_DECODER.decode(joined(prepare(strange).texts[0]))
     assert letter.reason == "not sealed by the key of 20251231 for this place"

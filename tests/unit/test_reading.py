@@ -8,9 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from permits.calendar import local_day
+from permits.identified import read_sms
 from permits.messages import ENCODER, InboundSms
 from permits.partition import Route
 from processor.reading import EARLIEST_RECEIPT_MS, LATEST_RECEIPT_MS, Asked, UnreadableError, read_entry
+from runtime.sealing import sealed_sms
 from tests.day_keys import every_day
 
 KEYS = every_day()
@@ -108,3 +110,23 @@ def test_no_bytes_do_more_than_become_unreadable(payload: bytes) -> None:
 def test_fields_of_a_later_release_are_passed_over() -> None:
     payload = msgspec.json.encode({**msgspec.to_builtins(sms()), "shard": {"a": [1]}})
     assert read_entry(payload, ROUTE, NOW_MS, KEYS).sms == sms()
+
+
+def test_what_ingest_has_read_is_believed_and_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = sms(text="2 AZE 1111111")
+    entry = ENCODER.encode(sealed_sms(KEYS.at(NOW_MS), one, read_sms(one, ROUTE)))
+    read_anew = read_entry(ENCODER.encode(one), ROUTE, NOW_MS, KEYS)
+    monkeypatch.setattr("processor.reading.read_sms", None)
+    assert msgspec.structs.replace(read_entry(entry, ROUTE, NOW_MS, KEYS), payload=b"") == msgspec.structs.replace(
+        read_anew, payload=b""
+    )
+
+
+def test_what_another_release_has_read_is_read_again() -> None:
+    one = sms(text="2 AZE 1111111")
+    wrong = msgspec.structs.replace(read_sms(one, ROUTE), document="AZE9999999", owner=bytes(8))
+    older = msgspec.structs.replace(wrong, grammar="00000000")
+    believed = read_entry(ENCODER.encode(sealed_sms(KEYS.at(NOW_MS), one, wrong)), ROUTE, NOW_MS, KEYS)
+    assert believed.reading.document == "AZE9999999"
+    anew = read_entry(ENCODER.encode(sealed_sms(KEYS.at(NOW_MS), one, older)), ROUTE, NOW_MS, KEYS)
+    assert (anew.reading.document, anew.owner) == ("AZE1111111", ROUTE.of_document("AZE1111111")[1])

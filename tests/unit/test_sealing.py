@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from permits.identified import read_sms
 from permits.messages import ENCODER, SEALED_DECODER, SEALED_MARK, DeadLetter, InboundSms
 from runtime.day_keys import NONCES, DayKey, UnreadDayKeyError
 from runtime.keyring import UnsealedError
-from runtime.sealing import is_sealed, opened_letter, opened_sms, sealed_letter, sealed_sms
-from tests.day_keys import every_day
+from runtime.sealing import is_sealed, opened_letter, opened_sms, sealed_letter
+from tests.day_keys import ROUTE, every_day, sealed
 
 DAY = "20260101"
 KEYS = every_day()
@@ -36,8 +37,8 @@ def sms(**other: Any) -> InboundSms:
     "one", [sms(), sms(received_ms=5, by_text=True, trace="00-a-b-01"), sms(text='İcazə "2" 🙏\0'), sms(id="a\0b")]
 )
 def test_an_sms_is_read_as_it_was_taken(one: InboundSms) -> None:
-    stored = ENCODER.encode(sealed_sms(KEY, one))
-    assert opened_sms(KEYS, SEALED_DECODER.decode(stored)) == one
+    stored = ENCODER.encode(sealed(KEY, one))
+    assert opened_sms(KEYS, SEALED_DECODER.decode(stored)) == (one, read_sms(one, ROUTE))
     assert b"994501234567" not in stored
     assert b"1111111" not in stored
 
@@ -54,11 +55,11 @@ def test_an_sms_is_read_as_it_was_taken(one: InboundSms) -> None:
 )
 def test_what_was_altered_or_moved_to_another_message_does_not_open(other: dict[str, str]) -> None:
     with pytest.raises(UnsealedError):
-        opened_sms(KEYS, msgspec.structs.replace(sealed_sms(KEY, sms()), **other))
+        opened_sms(KEYS, msgspec.structs.replace(sealed(KEY, sms()), **other))
 
 
 def test_each_byte_of_what_is_sealed_counts() -> None:
-    entry = sealed_sms(KEY, sms())
+    entry = sealed(KEY, sms())
     raw = base64.b64decode(entry.sealed)
     for at in range(len(raw)):
         altered = base64.b64encode(raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :]).decode()
@@ -70,7 +71,7 @@ def test_of_a_day_whose_key_is_not_known_nothing_opens() -> None:
     keys = every_day()
     keys.known = {"20260102": KEY}
     with pytest.raises(UnreadDayKeyError):
-        opened_sms(keys, sealed_sms(KEY, sms()))
+        opened_sms(keys, sealed(KEY, sms()))
 
 
 def test_no_nonce_comes_twice() -> None:
@@ -83,7 +84,7 @@ def test_no_nonce_comes_twice() -> None:
 def test_no_text_of_an_sms_in_clear_passes_for_a_sealed_one(text: str) -> None:
     for odd in (text, f'"sealed":{text}', f'{text}\\"sealed":'):
         assert SEALED_MARK not in ENCODER.encode(sms(text=odd, id=odd))
-    assert SEALED_MARK in ENCODER.encode(sealed_sms(KEY, sms()))
+    assert SEALED_MARK in ENCODER.encode(sealed(KEY, sms()))
 
 
 def test_a_letter_opens_as_itself_alone() -> None:
@@ -98,7 +99,7 @@ def test_a_letter_opens_as_itself_alone() -> None:
 
 
 def test_a_letter_of_what_ingest_has_sealed_opens_too() -> None:
-    letter = DeadLetter("inbound", "1-1", "odd", 1, ENCODER.encode(sealed_sms(KEY, sms())).decode())
+    letter = DeadLetter("inbound", "1-1", "odd", 1, ENCODER.encode(sealed(KEY, sms())).decode())
     assert is_sealed(letter)
     assert opened_letter(KEYS, letter).raw.encode() == ENCODER.encode(sms())
 
