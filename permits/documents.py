@@ -54,6 +54,7 @@ _SOUND_FOREIGN: Final = re.compile(r"(?!.*[0-9]O)(?!.*[A-Z]{4})(?!O+[0-9]+$)[A-Z
 _NATIONAL_SHAPE: Final = re.compile(rf"({'|'.join(NATIONAL)})([0-9]{{7,8}})")
 _COMPLETE: Final = (7, 8)  # digits of a national number
 _LETTERS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_NINES: Final = tuple("9" * count for count in range(LONGEST_TEXT + 1))
 _ANY: Final = str.maketrans(_LETTERS + "0123456789", "A" * 26 + "9" * 10)
 
 
@@ -145,6 +146,9 @@ def shape(document: str) -> str:
 
     It names nobody, and a series table accepts it exactly where it accepts the document.
     """
+    series = document.rstrip("0123456789")
+    if series.isalpha():  # nearly all: a third of the work below
+        return series + _NINES[len(document) - len(series)]
     rest = document.lstrip(_LETTERS)
     return document[: len(document) - len(rest)] + rest.translate(_ANY)
 

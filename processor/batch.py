@@ -5,14 +5,14 @@ the rules must decide goes to the function with both outcomes prepared.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec.structs import replace
 
-from lua.calls import ASK, CANCEL, Arg, Batch, cancellable_since
+from lua.calls import ASK, CANCEL, Arg, Batch, cancellable_since, message
 from lua.keys import PartitionKeys
-from lua.records import SENDER_BYTES, static_struct, timing
+from lua.records import timing
 from permits import codes
 from permits.calendar import day_name, day_start_ms, hour_name, local_day
 from permits.cancel_word import asks_to_cancel
@@ -28,7 +28,7 @@ from permits.messages import (
     ReplyHead,
 )
 from permits.outcomes import DEAD, MOVED, REFUSALS
-from permits.partition import Route
+from permits.partition import FIELD_BYTES, Route
 from permits.policy import Policy
 from permits.regimes import Purpose, Regime
 from permits.replies import Script, Texts
@@ -47,6 +47,8 @@ COUNTS_DAYS: Final = 8
 EXPIRY_STAGGER_S: Final = 20
 """Records of one day expire partition by partition, not all at midnight."""
 NO_TAIL: Final = b"    "
+DAY_AT: Final = 8
+"""Where a part names its day of arrival."""
 
 
 class Prepared(msgspec.Struct, frozen=True):
@@ -137,7 +139,8 @@ class _Draft:
         self._day_keys = preparer.day_keys
         self._now_ms = now_ms
         self._now_s = now_ms // 1000
-        self._parts: list[tuple[bytes, bytes, str, int, bytes]] = []  # field, entry, letter, day, rest
+        self._parts: list[tuple[Any, ...]] = []
+        """What `message` packs, with the day of arrival in the place of its place."""
         self._texts: list[Arg] = []
         self._rows: list[AuditRow] = []
         self._moves: list[tuple[int, bytes]] = []
@@ -222,16 +225,21 @@ class _Draft:
         )
         self._parts.append(
             (
-                asked.owner[:4],
-                static_struct(asked.owner[4:], digest, arrived_s, when, asked.sender[:SENDER_BYTES], code),
-                letter,
+                asked.owner,
+                asked.owner[FIELD_BYTES:],
+                digest,
+                arrived_s,
+                when,
+                asked.sender,
+                code,
+                letter.encode(),
                 asked.arrival_day,
-                b"%b%b%c"
-                % (
-                    bytes((rule, frame, sms.by_text, hour)),
-                    document_tail.encode() if document_tail else NO_TAIL,
-                    hold,
-                ),
+                rule,
+                frame,
+                sms.by_text,
+                hour,
+                document_tail.encode() if document_tail else NO_TAIL,
+                hold,
             )
         )
         self._rows.append(
@@ -276,8 +284,7 @@ class _Draft:
             last_id=entries[-1][0],
             count=len(entries),
             messages=b"".join(
-                b"%b%b%b%c%b" % (field, entry, letter.encode(), max(day - lowest, 0), rest)
-                for field, entry, letter, day, rest in self._parts
+                [message(*part[:DAY_AT], max(part[DAY_AT] - lowest, 0), *part[DAY_AT + 1 :]) for part in self._parts]
             ),
             days=[day_name(day) for day in days],
             day_expiries_s=[day_start_ms(day + 1 + keep) // 1000 + stagger_s for day in days],
@@ -306,7 +313,7 @@ class _Draft:
         )
 
     def _unowned(self, entry_id: bytes, letter: str, sms_id: str, source: str, arrived_ms: int) -> None:
-        self._parts.append((b"\0\0\0\0", bytes(21), letter, 0, bytes(4) + NO_TAIL + b"\0"))
+        self._parts.append((b"", b"", b"", 0, 0, b"", 0, letter.encode(), 0, 0, 0, False, 0, NO_TAIL, 0))
         self._rows.append(
             AuditRow(entry_id.decode(), sms_id, source, 0, "", "", arrived_ms, arrived_ms, False, 0, "", "", "")
         )
