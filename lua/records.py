@@ -1,6 +1,7 @@
 """The bytes of a day record: entries of 22 bytes, one a decision (layout in `record.lua`).
 
-`static` packs what the worker knows beforehand; the function adds the outcome letter. `entries` reads them back.
+The worker packs what it knows beforehand (`calls.message`, `timing`), the function adds the outcome letter; `entries`
+reads them back.
 """
 
 import struct
@@ -18,10 +19,7 @@ SENDER_BYTES: Final = 2
 MAX_DELAY_S: Final = (1 << 18) - 1
 """A decision three days after arrival is as late as an entry can say."""
 
-_STATIC: Final = struct.Struct(">4s6sII2sB")
 _ENTRY: Final = struct.Struct(">4s6sII2sBc")
-static_struct = _STATIC.pack
-"""(owner's tag, digest, arrival s, timing, sender's first bytes, purpose) → 21 bytes."""
 
 
 def timing(*, arrived_s: int, decided_s: int, minutes: int, days_to_arrival: int) -> int:

@@ -16,7 +16,7 @@ from api.monitor import MonitorDoor
 from api.parts import assembled
 from api.wires import Wires
 from lua.keys import partition_keys, tags
-from lua.records import static_struct, timing
+from lua.records import timing
 from permits import policy as policies
 from permits.calendar import day_name, local_day
 from permits.partition import Route
@@ -26,6 +26,7 @@ from runtime.connection import Client, Wire
 from runtime.doors import shorten
 from runtime.epochs import Epochs
 from runtime.keyring import Keyring
+from tests.day_records import static_struct
 
 Http = TestClient[Request, Application]
 

@@ -27,6 +27,7 @@ from permits.messages import (
 from permits.outcomes import DEAD, MOVED
 from permits.partition import Route
 from permits.regimes import Limits, Rule
+from tests.day_records import static_struct
 
 TODAY: Final = day_number("20900614")
 MIDNIGHT_MS: Final = day_start_ms(TODAY)
@@ -177,7 +178,7 @@ def build(tag: str, entries: Sequence[Entry], *, epoch: str, decided_ms: int, to
             days_to_arrival=ask.arrival_day - ask.day,
         )
         blob += ask.owner[:4]
-        blob += records.static_struct(
+        blob += static_struct(
             ask.owner[4:],
             ask.digest,
             ask.arrived_ms // 1000,

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lua.records import ENTRY_BYTES, MAX_DELAY_S, RecordEntry, entries, static_struct, timing
+from lua.records import ENTRY_BYTES, MAX_DELAY_S, RecordEntry, entries, timing
+from tests.day_records import static_struct
 
 UINT32 = 2**32 - 1
 

@@ -9,11 +9,12 @@ import pytest
 
 from api import figures
 from api.standing import standing
-from lua.records import static_struct, timing
+from lua.records import timing
 from permits import policy as policies
 from permits.messages import Lang
 from permits.outcomes import NAME_OF, REASONS, REFUSALS, Reason
 from permits.replies import Texts
+from tests.day_records import static_struct
 
 ROOT: Final = Path(__file__).parents[2]
 NOW_MS: Final = 1_767_254_400_000

@@ -8,7 +8,7 @@ import pytest
 from api.checks import judged
 from api.standing import Permit, ShownStatus, Standing, standing
 from lua.changes import written
-from lua.records import static_struct, timing
+from lua.records import timing
 from permits import codes
 from permits import policy as policies
 from permits.amended import AmendedPermit
@@ -16,6 +16,7 @@ from permits.calendar import DAY_MS, HOUR_MS, rfc3339
 from permits.employees import MOST_ACTS, Act, Deed, EmployeePermit, Epoch, Stored
 from permits.messages import ENCODER
 from permits.policy import Policy
+from tests.day_records import static_struct
 
 NOW_MS: Final = 1_767_254_400_000
 OWNER: Final = bytes.fromhex("0011223344556677")

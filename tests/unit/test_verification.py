@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 import msgspec
 import pytest
 
-from lua.records import ENTRY_BYTES, static_struct, timing
+from lua.records import ENTRY_BYTES, timing
 from permits import policy
 from permits.calendar import DAY_MS, day_number, day_start_ms, local_day
 from permits.messages import (
@@ -30,6 +30,7 @@ from processor.verification.journal import Journal, JournalLine, read_journal
 from processor.verification.report import Totals
 from processor.verification.sink_log import Send, SinkLog, read_sink_log
 from processor.verification.trail import DECIDED, AuditEntry, Partition
+from tests.day_records import static_struct
 
 POLICY = policy.load()
 TODAY = day_number("20260102")
