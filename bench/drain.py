@@ -8,7 +8,7 @@ naive script a message (`bench.naive`), and by FastStream where its environment 
 import argparse
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
@@ -33,6 +33,9 @@ class Drained(msgspec.Struct, frozen=True):
     server_dispatch_us: float
     worker_busy: float
     server_busy: float
+    worker_queued: float
+    """Share of the time in which it could have run and had no core: take it off before comparing with other runs."""
+    server_queued: float
     generator_busy: float
 
 
@@ -52,58 +55,72 @@ def run(arguments: argparse.Namespace) -> int:
 def measure(arguments: argparse.Namespace, folder: Path) -> report.Report:
     """All rounds, and their medians."""
     backlog = Backlog(arguments.messages, mix=arguments.mix, seed=arguments.seed, partitions=arguments.partitions)
-    say("recording the worker's calls")
-    calls = limit.record(backlog, folder)
     client = naive.client()
-    references: dict[str, Callable[[], float]] = {
-        "own_limit": lambda: limit.replay(backlog, calls, folder).per_s,
-        "naive_script": lambda: naive.measure(client, arguments.messages, folder),
-    }
-    notes = {"naive_client": client}
-    if not arguments.no_peer and peer.is_installed():
-        references["faststream"] = lambda: peer.drain("faststream", backlog, arguments.messages, folder)
-        notes["faststream"] = peer.version_of("faststream")
-    elif not arguments.no_peer:
-        say("FastStream is left out: `icaze bench peers` makes its environment")
+    asked = _references(backlog, client, folder, with_peer=not arguments.no_peer)
     ours: list[Drained] = []
     beside: list[dict[str, float]] = []
     for number in range(arguments.repeats):
-        names = list(references)
-        turned = names[number % len(names) :] + names[: number % len(names)]
         say(f"round {number + 1} of {arguments.repeats}: the worker")
         ours.append(drain(backlog, folder))
         beside.append({})
-        for name in turned:
+        for at in range(len(asked)):  # each round begins with another one
+            name, measured = asked[(at + number) % len(asked)]
             say(f"round {number + 1} of {arguments.repeats}: {name}")
-            beside[-1][name] = references[name]()
-    with opened(folder / "asked", fsync=True) as store:
-        server = store.version
+            beside[-1] |= {f"{name}_{figure}": value for figure, value in measured().items()}
     figures = {name: median(getattr(one, name) for one in ours) for name in Drained.__struct_fields__}
     generator_busy = figures.pop("generator_busy")
-    figures["server_us"] = sum(figures[name] for name in figures if name.startswith("server_") and name.endswith("_us"))
+    figures["server_us"] = sum(figures[f"server_{part}_us"] for part in ("append", "read", "decide", "dispatch"))
+    with opened(folder / "asked", fsync=True) as store:
+        server = store.version
+    told = report.conditions(arguments, server=server, naive_client=client)
+    told |= {"faststream": peer.version_of("faststream")} if "faststream_per_s" in beside[0] else {}
+    told |= {"reference_level": "one sync a second; own_limit as ours", "generator_busy": round(generator_busy, 3)}
+    told["rounds"] = [
+        {"drain_per_s": round(own.per_s)} | report.rounded(one) for own, one in zip(ours, beside, strict=True)
+    ]
     return report.Report(
         "drain",
-        report.conditions(
-            arguments,
-            server=server,
-            **notes,
-            reference_level="one sync a second; own_limit as ours",
-            generator_busy=round(generator_busy, 3),
-            rounds=[
-                {"drain": round(own.per_s)} | report.rounded(other) for own, other in zip(ours, beside, strict=True)
-            ],
-        ),
+        told,
         report.rounded({"drain_per_s": figures.pop("per_s")} | figures),
-        report.rounded({f"{name}_per_s": median(each[name] for each in beside) for name in references}),
-        report.rounded(
-            {
-                ("peer_faststream" if name == "faststream" else name): median(
-                    own.per_s / each[name] for own, each in zip(ours, beside, strict=True)
-                )
-                for name in references
-            }
-        ),
+        report.rounded({name: median(one[name] for one in beside) for name in beside[0]}),
+        report.rounded(ratios(ours, beside)),
     )
+
+
+def ratios(ours: Sequence[Drained], beside: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Medians over the rounds; `_cpu` compares the worker's processor time, which other programs disturb least."""
+    rounds = list(zip(ours, beside, strict=True))
+    names = {"own_limit": "own_limit", "naive_script": "naive_script", "faststream": "peer_faststream"}
+    told = {
+        told_as: median(own.per_s / one[f"{name}_per_s"] for own, one in rounds)
+        for name, told_as in names.items()
+        if f"{name}_per_s" in beside[0]
+    }
+    if "peer_faststream" in told:
+        told["peer_faststream_cpu"] = median(one["faststream_worker_us"] / own.worker_us for own, one in rounds)
+    return told
+
+
+def _references(
+    backlog: Backlog, client: str, folder: Path, *, with_peer: bool
+) -> list[tuple[str, Callable[[], Mapping[str, float]]]]:
+    """What is measured beside us, by name."""
+    say("recording the worker's calls")
+    calls = limit.record(backlog, folder)
+
+    def own_limit() -> Mapping[str, float]:
+        done = limit.replay(backlog, calls, folder)
+        return {"per_s": done.per_s, "server_us": done.server_us}
+
+    found: list[tuple[str, Callable[[], Mapping[str, float]]]] = [
+        ("own_limit", own_limit),
+        ("naive_script", lambda: naive.measure(client, backlog.messages, folder)),
+    ]
+    if with_peer and peer.is_installed():
+        found.append(("faststream", lambda: peer.drain("faststream", backlog, backlog.messages, folder)))
+    elif with_peer:
+        say("FastStream is left out: `icaze bench peers` makes its environment")
+    return found
 
 
 def drain(backlog: Backlog, folder: Path) -> Drained:
@@ -125,6 +142,8 @@ def drain(backlog: Backlog, folder: Path) -> Drained:
         server_dispatch_us=dispatch_us,
         worker_busy=spell.worker_us / 1e6 / spell.seconds,
         server_busy=spell.server_us / 1e6 / spell.seconds,
+        worker_queued=spell.worker_queued_us / 1e6 / spell.seconds,
+        server_queued=spell.server_queued_us / 1e6 / spell.seconds,
         generator_busy=spell.generator_us / 1e6 / spell.seconds,
     )
 

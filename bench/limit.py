@@ -60,7 +60,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> report.Report:
     rounds: list[tuple[Limit, float]] = []
     for number in range(arguments.repeats):
         say(f"round {number + 1} of {arguments.repeats}")
-        rounds.append((replay(backlog, calls, folder), naive.measure(client, arguments.messages, folder)))
+        rounds.append((replay(backlog, calls, folder), naive.measure(client, arguments.messages, folder)["per_s"]))
     with opened(folder / "asked", fsync=True) as store:
         server = store.version
     figures = {name: median(getattr(one, name) for one, _ in rounds) for name in Limit.__struct_fields__}

@@ -39,22 +39,25 @@ def call(sha: str, sms_id: str, sender: str, purpose: int, document: str) -> lis
     return ["EVALSHA", sha, "4", *keys, sms_id, sender, str(purpose), "1" if purpose == 2 else "0", sms_id[-10:]]
 
 
-def measure(by: str, messages: int, folder: Path) -> float:
-    """Messages a second, AOF on with one sync a second; SystemExit where the script did not do its job."""
+def measure(by: str, messages: int, folder: Path) -> dict[str, float]:
+    """Messages a second and the server's time for each, AOF on with one sync a second; SystemExit where the script did not do its job."""
     with opened(folder / f"naive-{time.monotonic_ns()}", fsync=False) as store:
         sha = load(store)
         if by == OWN_CLIENT:
             draw = random.Random(messages).randrange
             most = messages * SPREAD
             calls = [call(sha, f"{draw(most):012d}", "+994501234567", 2, f"{draw(most):012d}") for _ in range(messages)]
+            before = store.cpu_us
             per_s = pipelined(store.socket, calls)
         else:
+            before = store.cpu_us
             per_s = _by_program(by.split()[0], sha, messages, store)
+        server_us = (store.cpu_us - before) / messages
         replies = store.lengths(["replies"])
         if not 0.9 * messages < replies <= messages:
             raise SystemExit(f"icaze bench: {replies} replies of the naive script to {messages} messages")
         probe(store, sha)
-    return per_s
+    return {"per_s": per_s, "server_us": server_us}
 
 
 def load(store: Store) -> str:

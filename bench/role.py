@@ -29,6 +29,11 @@ class Running:
         """Processor time that it has used, all of its threads and ended children, in ticks of 10 ms (Linux)."""
         return cpu_us(self._process.pid)
 
+    @property
+    def queued_us(self) -> float:
+        """Time in which its main thread could have run and the machine gave it no core."""
+        return queued_us(self._process.pid)
+
     def check(self) -> None:
         """SystemExit with its last words where it has ended."""
         if self._process.poll() is not None:
@@ -42,6 +47,14 @@ def cpu_us(pid: int) -> float:
     except FileNotFoundError:
         raise SystemExit("icaze bench: process times are read from /proc, so this needs Linux") from None
     return sum(int(field) for field in fields[11:15]) * TICK_US
+
+
+def queued_us(pid: int) -> float:
+    """Time that a process has waited for a core, its main thread; 0 where the kernel does not tell."""
+    try:
+        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e3
+    except (OSError, IndexError):
+        return 0.0
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from bench.role import Running
+from bench.role import Running, queued_us
 from bench.store import Store
 
 PATIENCE_S: Final = 600.0
@@ -25,25 +25,31 @@ class Spell(msgspec.Struct, frozen=True):
     read_us: float
     """Of the server's time, what it spent inside the reads."""
     generator_us: float
+    worker_queued_us: float
+    """Ready to run, and no core was free: other programs' doing."""
+    server_queued_us: float
 
 
 def watch(store: Store, worker: Running, streams: Sequence[str], count: int) -> Spell:
     """Returns once all `count` entries are decided."""
     deadline = time.monotonic() + PATIENCE_S
-    began = _now(store, worker)
+    pid = store.pid
+    began = _now(store, worker, pid)
     while time.monotonic() < deadline:
         undecided = store.lengths(streams)
         if undecided == count:
-            began = _now(store, worker)
+            began = _now(store, worker, pid)
         if undecided == 0:
-            return Spell(*(after - before for after, before in zip(_now(store, worker), began, strict=True)))
+            return Spell(*(after - before for after, before in zip(_now(store, worker, pid), began, strict=True)))
         worker.check()
         time.sleep(LOOK_S)
     raise SystemExit(f"icaze bench: not drained within {PATIENCE_S:.0f} s")
 
 
-def _now(store: Store, worker: Running) -> tuple[float, ...]:
-    return time.monotonic(), worker.cpu_us, store.cpu_us, store.call_us(*READS), time.process_time() * 1e6
+def _now(store: Store, worker: Running, server: int) -> tuple[float, ...]:
+    """In the order of a Spell's fields."""
+    spent = worker.cpu_us, store.cpu_us, store.call_us(*READS), time.process_time() * 1e6
+    return time.monotonic(), *spent, worker.queued_us, queued_us(server)
 
 
 def say(what: str) -> None:

@@ -73,6 +73,11 @@ class Store:
         return (told["used_cpu_user"] + told["used_cpu_sys"]) * 1e6
 
     @property
+    def pid(self) -> int:
+        """Of the server's process."""
+        return int(self.client.info("server")["process_id"])
+
+    @property
     def used(self) -> int:
         """Its memory, bytes."""
         return int(self.client.info("memory")["used_memory"])

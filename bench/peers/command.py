@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
             for name in names:
                 say(f"round {number + 1} of {arguments.repeats}: {name}")
                 most = min(arguments.messages, peer.PEERS[name].messages)
-                rates[name].append(peer.drain(name, backlog, most, Path(folder)))
+                rates[name].append(peer.drain(name, backlog, most, Path(folder))["per_s"])
     told = report.conditions(arguments, server=server, versions={name: peer.version_of(name) for name in names})
     told |= {"level": "one sync a second", "most_messages": {name: peer.PEERS[name].messages for name in names}}
     figures = report.rounded({f"{name}_per_s": median(each) for name, each in rates.items()})

@@ -74,8 +74,8 @@ def version_of(name: str) -> str:
     return next(words[0].partition("==")[2] for words in pinned)
 
 
-def drain(name: str, backlog: Backlog, messages: int, folder: Path) -> float:
-    """Messages a second of one peer, from its first reply to its last; SystemExit where it did not do the job."""
+def drain(name: str, backlog: Backlog, messages: int, folder: Path) -> dict[str, float]:
+    """Messages a second of one peer, from its first reply to its last, and the time of its first process and the server; SystemExit where it did not do the job."""
     lines = backlog.peer_sms[:messages]
     trace = folder / f"{name}.ndjson"
     trace.write_bytes(b"\n".join(lines) + b"\n")
@@ -87,23 +87,24 @@ def drain(name: str, backlog: Backlog, messages: int, folder: Path) -> float:
         subprocess.run(load, env=environ, cwd=PROGRAMS, check=True, stdout=sys.stderr)
         with running(PEERS[name].work, folder, environ, cwd=PROGRAMS) as process:
             began = moved = time.monotonic()
-            before = 0
+            spent, before = (process.cpu_us, store.cpu_us), 0
             while (replies := store.lengths(["replies"])) < wanted.total():
                 process.check()
                 now = time.monotonic()
                 if replies == 0:
-                    began = now
+                    began, spent = now, (process.cpu_us, store.cpu_us)
                 if replies != before:
                     before, moved = replies, now
                 elif now - moved > STALLED_S:
                     raise SystemExit(f"icaze bench: {name} stands still at {replies} replies of {wanted.total()}")
                 time.sleep(LOOK_S)
             seconds = time.monotonic() - began
+            used = [after - was for after, was in zip((process.cpu_us, store.cpu_us), spent, strict=True)]
         told = replied(store)
         if told != wanted:
             raise SystemExit(f"icaze bench: {name} told {told} and should have told {wanted}")
         naive.probe(store, sha)
-    return messages / seconds
+    return {"per_s": messages / seconds, "worker_us": used[0] / messages, "server_us": used[1] / messages}
 
 
 def verdicts(messages: Iterable[PeerSms]) -> Counter[str]:
