@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "unblock": ("processor.unblock_command", "take a document off a status list"),
     "day": ("bench.day", "a synthetic national day, as NDJSON"),
     "replay": ("bench.replay", "push a trace through ingest; with --dry-run, judge the archive by another policy"),
+    "bench": ("bench.command", "measure this machine: drain, limit, memory, peers"),
     "verify": ("processor.verification.command", "check the promises from audit trail, journal and sink log"),
     "reconcile": ("dispatch.reconcile", "hold our feed against what the Ministry has"),
     "audit": ("processor.archive.command", "the archived trails: prove their chain, show their entries"),
@@ -31,7 +32,7 @@ COMMANDS: Final = {
     "policy": ("processor.rules", "check a policy file; show the rules in force at a time"),
     "token": ("api.token_command", "a development token"),
 }
-UNSHIPPED: Final = ("day", "replay")
+UNSHIPPED: Final = ("day", "replay", "bench")
 """Commands of `bench`, which only a source checkout has."""
 DRY_RUN: Final = ("processor.dry_run.command", "judge the archived decisions by another policy, changing nothing")
 """What `icaze replay --dry-run` is: it needs no trace, and every installation has it."""

@@ -1,0 +1,161 @@
+"""`icaze bench drain`: how fast one worker empties a backlog, beside what it could be measured by in the same run.
+
+Each round drains the same SMS on new stores: by `icaze process` with everything on (audit, deduplication over 48
+hours, fence, counters, each batch on disk before the next), by replaying the worker's own calls (`bench.limit`), by a
+naive script a message (`bench.naive`), and by FastStream where its environment stands (`bench.peers`).
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from statistics import median
+
+import msgspec
+
+from bench import limit, naive, report
+from bench.backlog import Backlog
+from bench.peers import peer
+from bench.role import role
+from bench.spell import LOOK_S, PATIENCE_S, say, watch
+from bench.store import Store, opened
+
+
+class Drained(msgspec.Struct, frozen=True):
+    """One drain of ours."""
+
+    per_s: float
+    worker_us: float
+    server_append_us: float
+    server_read_us: float
+    server_decide_us: float
+    server_dispatch_us: float
+    worker_busy: float
+    server_busy: float
+    worker_queued: float
+    """Share of the time in which it could have run and had no core: take it off before comparing with other runs."""
+    server_queued: float
+    generator_busy: float
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """How much, how often, and beside whom."""
+    report.configure(parser, messages=100_000)
+    parser.add_argument("--no-peer", action="store_true", help="leave FastStream out")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """0; the ratios are for the reader to judge."""
+    with tempfile.TemporaryDirectory(prefix="icaze-drain-") as name:
+        measure(arguments, Path(name)).show(as_json=arguments.json)
+    return 0
+
+
+def measure(arguments: argparse.Namespace, folder: Path) -> report.Report:
+    """All rounds, and their medians."""
+    backlog = Backlog(arguments.messages, mix=arguments.mix, seed=arguments.seed, partitions=arguments.partitions)
+    client = naive.client()
+    asked = _references(backlog, client, folder, with_peer=not arguments.no_peer)
+    ours: list[Drained] = []
+    beside: list[dict[str, float]] = []
+    for number in range(arguments.repeats):
+        say(f"round {number + 1} of {arguments.repeats}: the worker")
+        ours.append(drain(backlog, folder))
+        beside.append({})
+        for at in range(len(asked)):  # each round begins with another one
+            name, measured = asked[(at + number) % len(asked)]
+            say(f"round {number + 1} of {arguments.repeats}: {name}")
+            beside[-1] |= {f"{name}_{figure}": value for figure, value in measured().items()}
+    figures = {name: median(getattr(one, name) for one in ours) for name in Drained.__struct_fields__}
+    generator_busy = figures.pop("generator_busy")
+    figures["server_us"] = sum(figures[f"server_{part}_us"] for part in ("append", "read", "decide", "dispatch"))
+    with opened(folder / "asked", fsync=True) as store:
+        server = store.version
+    told = report.conditions(arguments, server=server, naive_client=client)
+    told |= {"faststream": peer.version_of("faststream")} if "faststream_per_s" in beside[0] else {}
+    told |= {"reference_level": "one sync a second; own_limit as ours", "generator_busy": round(generator_busy, 3)}
+    told["rounds"] = [
+        {"drain_per_s": round(own.per_s)} | report.rounded(one) for own, one in zip(ours, beside, strict=True)
+    ]
+    return report.Report(
+        "drain",
+        told,
+        report.rounded({"drain_per_s": figures.pop("per_s")} | figures),
+        report.rounded({name: median(one[name] for one in beside) for name in beside[0]}),
+        report.rounded(ratios(ours, beside)),
+    )
+
+
+def ratios(ours: Sequence[Drained], beside: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Medians over the rounds; `_cpu` compares the worker's processor time, which other programs disturb least."""
+    rounds = list(zip(ours, beside, strict=True))
+    names = {"own_limit": "own_limit", "naive_script": "naive_script", "faststream": "peer_faststream"}
+    told = {
+        told_as: median(own.per_s / one[f"{name}_per_s"] for own, one in rounds)
+        for name, told_as in names.items()
+        if f"{name}_per_s" in beside[0]
+    }
+    if "peer_faststream" in told:
+        told["peer_faststream_cpu"] = median(one["faststream_worker_us"] / own.worker_us for own, one in rounds)
+    return told
+
+
+def _references(
+    backlog: Backlog, client: str, folder: Path, *, with_peer: bool
+) -> list[tuple[str, Callable[[], Mapping[str, float]]]]:
+    """What is measured beside us, by name."""
+    say("recording the worker's calls")
+    calls = limit.record(backlog, folder)
+
+    def own_limit() -> Mapping[str, float]:
+        done = limit.replay(backlog, calls, folder)
+        return {"per_s": done.per_s, "server_us": done.server_us}
+
+    found: list[tuple[str, Callable[[], Mapping[str, float]]]] = [
+        ("own_limit", own_limit),
+        ("naive_script", lambda: naive.measure(client, backlog.messages, folder)),
+    ]
+    if with_peer and peer.is_installed():
+        found.append(("faststream", lambda: peer.drain("faststream", backlog, backlog.messages, folder)))
+    elif with_peer:
+        say("FastStream is left out: `icaze bench peers` makes its environment")
+    return found
+
+
+def drain(backlog: Backlog, folder: Path) -> Drained:
+    """One drain on a new store, and then the replies taken away by a dispatcher."""
+    count = backlog.messages
+    with opened(folder / f"ours-{time.monotonic_ns()}", fsync=True) as store:
+        before = store.cpu_us
+        store.fill(backlog.appends())
+        append_us = (store.cpu_us - before) / count
+        with role("process", store.url, folder, len(backlog.partitions)) as worker:
+            spell = watch(store, worker, backlog.inbound, count)
+        dispatch_us = dispatched(store, backlog, folder) / count
+    return Drained(
+        per_s=count / spell.seconds,
+        worker_us=spell.worker_us / count,
+        server_append_us=append_us,
+        server_read_us=spell.read_us / count,
+        server_decide_us=(spell.server_us - spell.read_us) / count,
+        server_dispatch_us=dispatch_us,
+        worker_busy=spell.worker_us / 1e6 / spell.seconds,
+        server_busy=spell.server_us / 1e6 / spell.seconds,
+        worker_queued=spell.worker_queued_us / 1e6 / spell.seconds,
+        server_queued=spell.server_queued_us / 1e6 / spell.seconds,
+        generator_busy=spell.generator_us / 1e6 / spell.seconds,
+    )
+
+
+def dispatched(store: Store, backlog: Backlog, folder: Path) -> float:
+    """The server's time, us, until a dispatcher has read, printed, acknowledged and trimmed all replies."""
+    before = store.cpu_us
+    with role("dispatch", store.url, folder, len(backlog.partitions)) as dispatcher:
+        deadline = time.monotonic() + PATIENCE_S
+        while store.lengths(backlog.replies):
+            dispatcher.check()
+            if time.monotonic() > deadline:
+                raise SystemExit(f"icaze bench: replies not taken within {PATIENCE_S:.0f} s")
+            time.sleep(10 * LOOK_S)
+        return store.cpu_us - before

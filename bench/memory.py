@@ -1,0 +1,93 @@
+"""`icaze bench memory`: the lasting bytes that a decided message leaves in the store.
+
+Drains a backlog, lets a dispatcher take the replies, and asks the store for the size of every key that is left:
+records, senders of permits and counters are the state; the audit trail stands apart; all other streams must be empty.
+"""
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+from bench import naive, report
+from bench.backlog import Backlog
+from bench.drain import dispatched
+from bench.peers.peer import SMS, replied, verdicts
+from bench.role import role
+from bench.spell import say, watch
+from bench.store import opened
+
+STATE: Final = {"records": "day:*", "senders": "senders:*", "counters": "counts:*"}
+OTHER_STREAMS: Final = ("inbound", "replies", "dead", "outbox", "applications", "acts", "imports")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """How much; bytes hardly differ from run to run."""
+    report.configure(parser, messages=100_000, repeats=1)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """0; the figures are for the reader to judge."""
+    with tempfile.TemporaryDirectory(prefix="icaze-memory-") as name:
+        measure(arguments, Path(name)).show(as_json=arguments.json)
+    return 0
+
+
+def measure(arguments: argparse.Namespace, folder: Path) -> report.Report:
+    """All rounds, and their medians."""
+    backlog = Backlog(arguments.messages, mix=arguments.mix, seed=arguments.seed, partitions=arguments.partitions)
+    rounds: list[dict[str, float]] = []
+    for number in range(arguments.repeats):
+        say(f"round {number + 1} of {arguments.repeats}: the worker, then the dispatcher")
+        rounds.append(left_behind(backlog, folder))
+    say("the naive script")
+    naive_bytes = left_by_naive(backlog, folder)
+    with opened(folder / "asked", fsync=True) as store:
+        server = store.version
+    figures = {name: median(one[name] for one in rounds) for name in rounds[0]}
+    busy = round(figures.pop("generator_busy"), 3)
+    return report.Report(
+        "memory",
+        report.conditions(arguments, server=server, naive_client=naive.OWN_CLIENT, generator_busy=busy),
+        report.rounded(figures),
+        report.rounded({"naive_state_bytes": naive_bytes}),
+        report.rounded({"naive_state": naive_bytes / figures["state_bytes"]}),
+    )
+
+
+def left_behind(backlog: Backlog, folder: Path) -> dict[str, float]:
+    """Bytes a message, and entries of the streams that should be empty."""
+    count = backlog.messages
+    with opened(folder / f"ours-{time.monotonic_ns()}", fsync=True) as store:
+        empty = store.used
+        store.fill(backlog.appends())
+        with role("process", store.url, folder, len(backlog.partitions)) as worker:
+            spell = watch(store, worker, backlog.inbound, count)
+        dispatched(store, backlog, folder)
+        parts = {f"{name}_bytes": store.bytes_of(pattern) / count for name, pattern in STATE.items()}
+        audit = store.bytes_of("audit:*") / count
+        grown = (store.used - empty) / count
+        streams = [f"{name}:{{{keys.tag}}}" for name in OTHER_STREAMS for keys in backlog.partitions]
+        return {
+            "state_bytes": sum(parts.values()),
+            **parts,
+            "audit_bytes": audit,
+            "other_streams_entries": store.lengths(streams),
+            "store_growth_bytes": grown,
+            "generator_busy": spell.generator_us / 1e6 / spell.seconds,
+        }
+
+
+def left_by_naive(backlog: Backlog, folder: Path) -> float:
+    """Bytes a message of the naive script on the same SMS, its replies left out."""
+    with opened(folder / "naive", fsync=False) as store:
+        sha = naive.load(store)
+        empty = store.used
+        messages = [SMS.decode(line) for line in backlog.peer_sms]
+        naive.pipelined(store.socket, [naive.call(sha, m.id, m.sender, m.purpose, m.document) for m in messages])
+        told = replied(store)
+        if told != verdicts(messages):
+            raise SystemExit(f"icaze bench: the naive script told {told}")
+        return (store.used - empty - store.bytes_of("replies")) / backlog.messages

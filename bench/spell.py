@@ -1,0 +1,57 @@
+"""From the first decision to the last, and what it cost: watched from outside, by the length of the streams."""
+
+import sys
+import time
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from bench.role import Running, queued_us
+from bench.store import Store
+
+PATIENCE_S: Final = 600.0
+LOOK_S: Final = 0.01
+"""Between two looks at the streams, which cost the server half a per cent of its time."""
+READS: Final = ("xreadgroup", "xrange")
+
+
+class Spell(msgspec.Struct, frozen=True):
+    """What passed while a backlog was decided; starting up is left out."""
+
+    seconds: float
+    worker_us: float
+    server_us: float
+    read_us: float
+    """Of the server's time, what it spent inside the reads."""
+    generator_us: float
+    worker_queued_us: float
+    """Ready to run, and no core was free: other programs' doing."""
+    server_queued_us: float
+
+
+def watch(store: Store, worker: Running, streams: Sequence[str], count: int) -> Spell:
+    """Returns once all `count` entries are decided."""
+    deadline = time.monotonic() + PATIENCE_S
+    pid = store.pid
+    began = _now(store, worker, pid)
+    while time.monotonic() < deadline:
+        undecided = store.lengths(streams)
+        if undecided == count:
+            began = _now(store, worker, pid)
+        if undecided == 0:
+            return Spell(*(after - before for after, before in zip(_now(store, worker, pid), began, strict=True)))
+        worker.check()
+        time.sleep(LOOK_S)
+    raise SystemExit(f"icaze bench: not drained within {PATIENCE_S:.0f} s")
+
+
+def _now(store: Store, worker: Running, server: int) -> tuple[float, ...]:
+    """In the order of a Spell's fields."""
+    spent = worker.cpu_us, store.cpu_us, store.call_us(*READS), time.process_time() * 1e6
+    return time.monotonic(), *spent, worker.queued_us, queued_us(server)
+
+
+def say(what: str) -> None:
+    """Progress, for people."""
+    print(f"icaze bench: {what}", file=sys.stderr, flush=True)

