@@ -1,6 +1,6 @@
 """`icaze bench MEASUREMENT`: figures of this machine, each beside references measured in the same run.
 
-A measurement is a module with `configure(parser)` and `run(args) -> exit code`; what it prints is a `report.Report`.
+A measurement is a module with `configure(parser)` and `run(args) -> exit code`; what it prints is a `outcome.Report`.
 """
 
 import argparse

@@ -14,7 +14,7 @@ from statistics import median
 
 import msgspec
 
-from bench import limit, naive, report
+from bench import limit, naive, outcome
 from bench.backlog import Backlog
 from bench.peers import peer
 from bench.role import role
@@ -41,7 +41,7 @@ class Drained(msgspec.Struct, frozen=True):
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """How much, how often, and beside whom."""
-    report.configure(parser, messages=100_000)
+    outcome.configure(parser, messages=100_000)
     parser.add_argument("--no-peer", action="store_true", help="leave FastStream out")
 
 
@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def measure(arguments: argparse.Namespace, folder: Path) -> report.Report:
+def measure(arguments: argparse.Namespace, folder: Path) -> outcome.Report:
     """All rounds, and their medians."""
     backlog = Backlog(arguments.messages, mix=arguments.mix, seed=arguments.seed, partitions=arguments.partitions)
     client = naive.client()
@@ -72,18 +72,18 @@ def measure(arguments: argparse.Namespace, folder: Path) -> report.Report:
     figures["server_us"] = sum(figures[f"server_{part}_us"] for part in ("append", "read", "decide", "dispatch"))
     with opened(folder / "asked", fsync=True) as store:
         server = store.version
-    told = report.conditions(arguments, server=server, naive_client=client)
+    told = outcome.conditions(arguments, server=server, naive_client=client)
     told |= {"faststream": peer.version_of("faststream")} if "faststream_per_s" in beside[0] else {}
     told |= {"reference_level": "one sync a second; own_limit as ours", "generator_busy": round(generator_busy, 3)}
     told["rounds"] = [
-        {"drain_per_s": round(own.per_s)} | report.rounded(one) for own, one in zip(ours, beside, strict=True)
+        {"drain_per_s": round(own.per_s)} | outcome.rounded(one) for own, one in zip(ours, beside, strict=True)
     ]
-    return report.Report(
+    return outcome.Report(
         "drain",
         told,
-        report.rounded({"drain_per_s": figures.pop("per_s")} | figures),
-        report.rounded({name: median(one[name] for one in beside) for name in beside[0]}),
-        report.rounded(ratios(ours, beside)),
+        outcome.rounded({"drain_per_s": figures.pop("per_s")} | figures),
+        outcome.rounded({name: median(one[name] for one in beside) for name in beside[0]}),
+        outcome.rounded(ratios(ours, beside)),
     )
 
 

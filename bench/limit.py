@@ -16,7 +16,7 @@ from typing import Any, Final
 import hiredis
 import msgspec
 
-from bench import naive, report
+from bench import naive, outcome
 from bench.backlog import Backlog
 from bench.recorder import Said, tapped
 from bench.role import role
@@ -41,7 +41,7 @@ class Limit(msgspec.Struct, frozen=True):
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """How much and how often."""
-    report.configure(parser, messages=100_000)
+    outcome.configure(parser, messages=100_000)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def measure(arguments: argparse.Namespace, folder: Path) -> report.Report:
+def measure(arguments: argparse.Namespace, folder: Path) -> outcome.Report:
     """All rounds, and their medians."""
     backlog = Backlog(arguments.messages, mix=arguments.mix, seed=arguments.seed, partitions=arguments.partitions)
     say("recording the worker's calls")
@@ -64,18 +64,18 @@ def measure(arguments: argparse.Namespace, folder: Path) -> report.Report:
     with opened(folder / "asked", fsync=True) as store:
         server = store.version
     figures = {name: median(getattr(one, name) for one, _ in rounds) for name in Limit.__struct_fields__}
-    return report.Report(
+    return outcome.Report(
         "limit",
-        report.conditions(
+        outcome.conditions(
             arguments,
             server=server,
             naive_client=client,
             calls=sum(command[0] == b"FCALL" for command in calls),
             generator_busy=round(figures.pop("client_busy"), 3),
         ),
-        report.rounded({"limit_per_s": figures.pop("per_s")} | figures),
-        report.rounded({"naive_script_per_s": median(other for _, other in rounds)}),
-        report.rounded({"naive_script": median(own.per_s / other for own, other in rounds)}),
+        outcome.rounded({"limit_per_s": figures.pop("per_s")} | figures),
+        outcome.rounded({"naive_script_per_s": median(other for _, other in rounds)}),
+        outcome.rounded({"naive_script": median(own.per_s / other for own, other in rounds)}),
     )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
-from bench import naive, report
+from bench import naive, outcome
 from bench.backlog import Backlog
 from bench.drain import dispatched
 from bench.peers.peer import SMS, replied, verdicts
@@ -25,7 +25,7 @@ OTHER_STREAMS: Final = ("inbound", "replies", "dead", "outbox", "applications", 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """How much; bytes hardly differ from run to run."""
-    report.configure(parser, messages=100_000, repeats=1)
+    outcome.configure(parser, messages=100_000, repeats=1)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def measure(arguments: argparse.Namespace, folder: Path) -> report.Report:
+def measure(arguments: argparse.Namespace, folder: Path) -> outcome.Report:
     """All rounds, and their medians."""
     backlog = Backlog(arguments.messages, mix=arguments.mix, seed=arguments.seed, partitions=arguments.partitions)
     rounds: list[dict[str, float]] = []
@@ -48,12 +48,12 @@ def measure(arguments: argparse.Namespace, folder: Path) -> report.Report:
         server = store.version
     figures = {name: median(one[name] for one in rounds) for name in rounds[0]}
     busy = round(figures.pop("generator_busy"), 3)
-    return report.Report(
+    return outcome.Report(
         "memory",
-        report.conditions(arguments, server=server, naive_client=naive.OWN_CLIENT, generator_busy=busy),
-        report.rounded(figures),
-        report.rounded({"naive_state_bytes": naive_bytes}),
-        report.rounded({"naive_state": naive_bytes / figures["state_bytes"]}),
+        outcome.conditions(arguments, server=server, naive_client=naive.OWN_CLIENT, generator_busy=busy),
+        outcome.rounded(figures),
+        outcome.rounded({"naive_state_bytes": naive_bytes}),
+        outcome.rounded({"naive_state": naive_bytes / figures["state_bytes"]}),
     )
 
 

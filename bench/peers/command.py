@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from statistics import median
 
-from bench import report
+from bench import outcome
 from bench.backlog import Backlog
 from bench.peers import peer
 from bench.spell import say
@@ -17,7 +17,7 @@ from bench.store import opened
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Which, how much and how often."""
-    report.configure(parser, messages=max(each.messages for each in peer.PEERS.values()), repeats=1)
+    outcome.configure(parser, messages=max(each.messages for each in peer.PEERS.values()), repeats=1)
     parser.add_argument("--only", choices=sorted(peer.PEERS), help="one of them")
     parser.add_argument("--install", action="store_true", help="make their environment and measure nothing")
 
@@ -39,8 +39,8 @@ def run(arguments: argparse.Namespace) -> int:
                 say(f"round {number + 1} of {arguments.repeats}: {name}")
                 most = min(arguments.messages, peer.PEERS[name].messages)
                 rates[name].append(peer.drain(name, backlog, most, Path(folder))["per_s"])
-    told = report.conditions(arguments, server=server, versions={name: peer.version_of(name) for name in names})
+    told = outcome.conditions(arguments, server=server, versions={name: peer.version_of(name) for name in names})
     told |= {"level": "one sync a second", "most_messages": {name: peer.PEERS[name].messages for name in names}}
-    figures = report.rounded({f"{name}_per_s": median(each) for name, each in rates.items()})
-    report.Report("peers", told, figures, {}, {}).show(as_json=arguments.json)
+    figures = outcome.rounded({f"{name}_per_s": median(each) for name, each in rates.items()})
+    outcome.Report("peers", told, figures, {}, {}).show(as_json=arguments.json)
     return 0
