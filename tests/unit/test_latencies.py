@@ -36,7 +36,8 @@ def test_of_no_answer_every_percentile_is_nought() -> None:
 
 
 def test_the_least_share_is_the_least_value_and_a_curve_never_falls() -> None:
-    curve = Latencies(random.Random(2).random() for _ in range(50)).curve()
+    draw = random.Random(2).random
+    curve = Latencies(draw() for _ in range(50)).curve()
     assert [ms for _, ms in curve] == sorted(ms for _, ms in curve)
     assert curve[0][0] == 0
     assert 0 < curve[0][1] < curve[-1][1]
