@@ -26,13 +26,14 @@ from bench.bare_ingest import STREAMS, stream
 from bench.machine import cores, pin
 from bench.measurement import Measurement, Target, say
 from bench.pairs import Compared, Server, fixed, paired, serving
-from bench.passage import CONNECTIONS, Load, pass_through
+from bench.passage import Load, pass_through
 from bench.posts import PATH, posts, settings
 
+CONNECTIONS: Final = 64
 ARRAY: Final = 100
 ARRAY_CONNECTIONS: Final = 16
 """1,600 SMS under way: more wait longer, and no more of them get through."""
-DISTINCT: Final = {1: 5_000, ARRAY: 200}
+DISTINCT: Final = {1: 1_000, ARRAY: 50}
 """Requests of a size that are written before a pair and asked in turn."""
 BYSTANDERS: Final = ("process", "dispatch", "api")
 TARGETS: Final = {"ack_p99_ms": Target(50, 15), "single": Target(0.45, 0.65), "array": Target(0.35, 0.6)}
@@ -72,7 +73,7 @@ def measure(load: Load, folder: Path, *, rounds: int, round_s: float) -> Measure
             mix="launch",
             signed=True,
             load=f"{load.rate:g} SMS/s for {load.seconds:g} s, one a request, open loop on the same cores",
-            connections=CONNECTIONS,
+            single=f"one SMS, {CONNECTIONS} connections",
             array=f"{ARRAY} SMS, {ARRAY_CONNECTIONS} connections",
             rounds=f"median of {rounds}, {round_s:g} s each, closed loop, the server measured alone on its core",
         ),
@@ -136,7 +137,12 @@ def _clear(socket: str) -> None:
     store.close()
 
 
+def main(words: list[str] | None = None) -> int:
+    """Measures from the command line."""
+    parser = argparse.ArgumentParser(prog="python -m bench.ingest", description=__doc__)
+    configure(parser)
+    return run(parser.parse_args(words))
+
+
 if __name__ == "__main__":
-    _parser = argparse.ArgumentParser(prog="python -m bench.ingest", description=__doc__)
-    configure(_parser)
-    sys.exit(run(_parser.parse_args()))
+    sys.exit(main())

@@ -139,13 +139,12 @@ def sink_process(folder: Path) -> Generator[tuple[str, int], None, None]:
     log = folder / "sink.ndjson"
     log.unlink(missing_ok=True)
     command = [sys.executable, "-m", "bench.sink", "--port", "0", "--log", str(log)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    try:
-        port = process.stdout.readline().strip() if process.stdout else ""
-        yield f"http://127.0.0.1:{port}/", process.pid
-    finally:
-        process.terminate()
-        process.wait()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        try:
+            port = process.stdout.readline().strip() if process.stdout else ""
+            yield f"http://127.0.0.1:{port}/", process.pid
+        finally:
+            process.terminate()
 
 
 def settings_of(folder: Path, operator_url: str) -> dict[str, str]:

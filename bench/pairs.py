@@ -105,14 +105,13 @@ async def closed_loop(server: Server, seconds: float, connections: int) -> Speed
 @contextmanager
 def serving(words: Sequence[str], core: int) -> Generator[tuple[str, int], None, None]:
     """A program that prints its port, on a core of its own: its URL and process id."""
-    process = subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE, text=True)
-    try:
-        port = process.stdout.readline().strip() if process.stdout else ""
-        pin(process.pid, core)
-        yield f"http://127.0.0.1:{port}", process.pid
-    finally:
-        process.terminate()
-        process.wait()
+    with subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            port = process.stdout.readline().strip() if process.stdout else ""
+            pin(process.pid, core)
+            yield f"http://127.0.0.1:{port}", process.pid
+        finally:
+            process.terminate()
 
 
 @contextmanager

@@ -24,7 +24,8 @@ from bench.national_day import ROLES, drained, peak_mb, settings_of, sink_proces
 from bench.open_loop import Answers, ask_openly
 from bench.posts import PATH, Post, distinct, posts, settings
 
-CONNECTIONS: Final = 64
+CONNECTIONS: Final = 256
+"""More than are ever busy while the system keeps up: no SMS should wait for a line of ours."""
 BIN_S: Final = 0.5
 """Width of a point in the plots over time."""
 TICK_MS: Final = 1
@@ -171,6 +172,7 @@ def pass_through(load: Load, folder: Path) -> Passage:
         house = stack.enter_context(opened(folder, settings_of(folder, operator) | settings(folder)))
         syncs = sync_times(Path(house.environ["ICAZE_DATA_DIR"]))
         store: Any = redis.Redis(unix_socket_path=house.doors["store"].removeprefix("unix://"))
+        stack.callback(store.close)
         pids = {role: house.pid(role) for role in ROLES}
         pids |= {"store": int(store.info("server")["process_id"]), "operator": operator_pid, "push": os.getpid()}
         pushed = posts(house.doors["ingest"], load.requests, size=load.size, seed=load.seed)
