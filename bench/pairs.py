@@ -45,6 +45,10 @@ class Speed(msgspec.Struct, frozen=True):
 Pair = tuple[Speed, Speed]
 
 
+class WrongAnswerError(Exception):
+    """A server answered something else than what is measured. (A SystemExit in uvloop's loop would hang its end.)"""
+
+
 class Compared(msgspec.Struct):
     """All pairs of a run, as its report tells them."""
 
@@ -66,7 +70,10 @@ def paired(ours: Server, bare: Server, *, rounds: int, seconds: float, connectio
     pairs: list[Pair] = []
     for number in range(-1, rounds):  # the first round only warms both up
         order = (ours, bare) if number % 2 else (bare, ours)
-        speeds = {server.pid: uvloop.run(closed_loop(server, seconds, connections)) for server in order}
+        try:
+            speeds = {server.pid: uvloop.run(closed_loop(server, seconds, connections)) for server in order}
+        except WrongAnswerError as error:
+            raise SystemExit(str(error)) from None
         if number >= 0:
             pairs.append((speeds[ours.pid], speeds[bare.pid]))
     return pairs
@@ -75,15 +82,18 @@ def paired(ours: Server, bare: Server, *, rounds: int, seconds: float, connectio
 async def closed_loop(server: Server, seconds: float, connections: int) -> Speed:
     """The speed where every connection asks again as soon as it is answered."""
     count = 0
+    wrong = ""
     ends_s = time.perf_counter() + seconds
     request = cycle(server.requests)
     ended: set[Line] = set()
     all_ended = asyncio.Event()
 
     def answered(line: Line, status: int) -> None:
-        nonlocal count
+        nonlocal count, wrong
         if status != server.expected:
-            raise SystemExit(f"{server.url} answered {status}: {line.answer[:200]!r}")
+            wrong = f"{server.url} answered {status}: {line.answer[:200]!r}"
+            all_ended.set()
+            return
         count += 1
         if time.perf_counter() < ends_s:
             line.ask(next(request))
@@ -97,9 +107,11 @@ async def closed_loop(server: Server, seconds: float, connections: int) -> Speed
     for line in lines:
         line.ask(next(request))
     await all_ended.wait()
-    speed = Speed(count / (time.perf_counter() - began_s), (cpu_us(server.pid) - used_us) / count)
+    seconds_took, spent_us = time.perf_counter() - began_s, cpu_us(server.pid) - used_us
     hang_up(lines)
-    return speed
+    if wrong:  # raised here, since what a line's callback raises goes to the loop, and nobody would wake up
+        raise WrongAnswerError(wrong)
+    return Speed(count / seconds_took, spent_us / count)
 
 
 @contextmanager

@@ -21,8 +21,11 @@ def test_percentiles_are_values_that_were_measured_in_whatever_order_they_came()
 def test_one_slow_answer_in_a_thousand_is_seen_by_the_maximum_alone() -> None:
     waits = Latencies([0.001] * 999 + [5.0])
     assert (waits.at_ms(0.999), waits.at_ms(1)) == (1, 5000)
+    waits.add(0.0005)
     waits.add(7.0)
-    assert (waits.at_ms(0.999), waits.at_ms(1)) == (5000, 7000)
+    assert (waits.at_ms(0), waits.at_ms(1)) == (0.5, 7000)
+    waits.add(0.0001)
+    assert (waits.at_ms(0), waits.at_ms(1)) == (0.1, 7000)
 
 
 @pytest.mark.parametrize("share", [0.07, 0.14, 0.28, 0.29, 0.55, 0.56, 0.57, 0.58])

@@ -90,7 +90,7 @@ def test_no_text_is_taken_for_markup_and_the_page_needs_no_other_host() -> None:
 
 
 def test_a_curve_rises_to_the_right_and_ends_at_the_longest() -> None:
-    lines = {"ack": [(0.0, 1.0), (0.9, 10.0), (1.0, 100.0)]}
+    lines = {"ack": [(0.0, 1.0), (0.9, 10.0), (0.99, 20.0), (1.0, 100.0)]}
     drawing = plots.drawn({"title": "t", "kind": "percentiles", "lines": lines})
     found = re.search(r'class="line c0" d="M([^"]+)"', drawing)
     assert found
@@ -99,6 +99,8 @@ def test_a_curve_rises_to_the_right_and_ends_at_the_longest() -> None:
     assert [y for _, y in points] == sorted((y for _, y in points), reverse=True)  # up is less
     assert points[0] == (plots.LEFT, plots.HEIGHT - plots.BOTTOM)
     assert points[-1] == (plots.WIDTH - plots.RIGHT, plots.TOP)
+    one_nine, two_nines = points[1][0] - plots.LEFT, points[2][0] - plots.LEFT
+    assert two_nines == pytest.approx(2 * one_nine, abs=0.2)
 
 
 def test_the_longest_bar_is_full_and_the_others_are_in_proportion() -> None:
