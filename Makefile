@@ -14,17 +14,14 @@ test: $(VENV)/.dev
 
 lint: $(VENV)/.dev
 	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
-	@$(VENV)/bin/lint-imports --no-cache
-	@$(VENV)/bin/pyright
+	@$(VENV)/bin/lint-imports --no-cache && $(VENV)/bin/pyright
 	@if command -v luacheck >/dev/null; then $(VENV)/bin/python -m lua.library | luacheck --no-color -q -; elif [ -n "$$CI" ]; then echo "luacheck is missing"; exit 1; fi
 
 bench: $(VENV)/.dev
 	@$(VENV)/bin/python -m bench.national_day
-
 bench-api: $(VENV)/.dev
-	@$(VENV)/bin/python -m bench.api_ratio
-	@$(VENV)/bin/python -m bench.open_loop --with-pipeline
-
+	@$(VENV)/bin/python -m bench.api_ratio && $(VENV)/bin/python -m bench.open_loop --with-pipeline
+bench-peak: $(VENV)/.bench
 bench-%: $(VENV)/.dev
 	@$(VENV)/bin/python -m bench.$*
 
@@ -37,6 +34,9 @@ $(VENV)/.run: requirements.lock pyproject.toml | $(VENV)/bin/python
 	@echo "installing into $(VENV) ..." && $(PIP) install --require-hashes -r requirements.lock && $(PIP) install --no-deps -e . && touch $@
 $(VENV)/.dev: requirements-dev.lock $(VENV)/.run
 	@echo "installing test and lint tools ..." && $(PIP) install --require-hashes -r requirements-dev.lock && touch $@
+$(VENV)/.bench: requirements-bench.lock $(VENV)/.dev
+	@echo "installing Locust ..." && $(PIP) install --require-hashes -r requirements-bench.lock && touch $@
 lock:
 	uv pip compile -q --universal --generate-hashes --no-annotate pyproject.toml -o requirements.lock
 	uv pip compile -q --universal --generate-hashes --no-annotate pyproject.toml --group test --group lint -c requirements.lock -o requirements-dev.lock
+	uv pip compile -q --universal --generate-hashes --no-annotate pyproject.toml --group bench -c requirements-dev.lock -o requirements-bench.lock

@@ -1,4 +1,4 @@
-"""The reference that the api is measured against: a bare aiohttp handler that answers fixed bytes to every POST.
+"""The reference for api and ingest: a bare aiohttp handler that answers fixed bytes to every POST.
 
 It reads the body, since no service can answer without. Prints its port.
 """
@@ -18,6 +18,7 @@ class FixedAnswer(msgspec.Struct, frozen=True):
     path: str
     headers: dict[str, str]
     body: bytes
+    status: int = 200
 
 
 async def serve(answer: FixedAnswer) -> None:
@@ -25,7 +26,7 @@ async def serve(answer: FixedAnswer) -> None:
 
     async def handler(request: web.Request) -> web.Response:
         await request.read()
-        return web.Response(body=answer.body, headers=answer.headers)
+        return web.Response(status=answer.status, body=answer.body, headers=answer.headers)
 
     app = web.Application()
     app.router.add_post(answer.path, handler)

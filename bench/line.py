@@ -1,10 +1,10 @@
 """HTTP/1.1 as cheaply as Python can ask: prepared requests over kept-alive connections.
 
-Used by `open_loop` and `api_ratio`, whose load must cost much less than the servers that they measure.
+Used by `open_loop` and `pairs`, whose load must cost much less than the servers that they measure.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -14,6 +14,10 @@ class Line(asyncio.Protocol):
 
     def __init__(self, answered: "Callable[[Line, int], None]") -> None:
         self.intended_s = 0.0
+        self.number = 0
+        """Of the question under way."""
+        self.answer = b""
+        """The body of the last answer."""
         self._answered = answered
         self._read = b""
         self._asking = False
@@ -37,18 +41,26 @@ class Line(asyncio.Protocol):
             return
         self._read = b""
         self._asking = False
+        self.answer = read[head + 4 :]
         self._answered(self, int(read[9:12]))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the loop."""
         if self._asking:
+            self.answer = b""
             self._answered(self, 0)
 
 
 def request_bytes(url: str, path: str, token: str, body: bytes) -> bytes:
     """A question as it goes over the wire."""
+    return posted(url, path, body, {"Authorization": f"Bearer {token}"})
+
+
+def posted(url: str, path: str, body: bytes, headers: Mapping[str, str]) -> bytes:
+    """A POST of JSON as it goes over the wire."""
+    more = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     return (
-        f"POST {path} HTTP/1.1\r\nHost: {urlsplit(url).netloc}\r\nAuthorization: Bearer {token}\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: {urlsplit(url).netloc}\r\n{more}"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     ).encode() + body
 

@@ -74,7 +74,7 @@ def _measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
             killed = _kill_workers(arguments.kill_worker, house, replay)
             acknowledged = json.loads(replay.communicate()[0])
         pushed_s = time.monotonic() - began
-        _drained(store)
+        drained(store)
         drained_s = time.monotonic() - began
         memory = {role: peak_mb(house.pid(role)) for role in ROLES}
         memory["store"] = peak_mb(int(store.info("server")["process_id"]))
@@ -129,16 +129,22 @@ def pushing(
 @contextmanager
 def sink(folder: Path) -> Generator[str, None, None]:
     """The operator: its URL."""
+    with sink_process(folder) as (url, _):
+        yield url
+
+
+@contextmanager
+def sink_process(folder: Path) -> Generator[tuple[str, int], None, None]:
+    """The operator: its URL and process id."""
     log = folder / "sink.ndjson"
     log.unlink(missing_ok=True)
     command = [sys.executable, "-m", "bench.sink", "--port", "0", "--log", str(log)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    try:
-        port = process.stdout.readline().strip() if process.stdout else ""
-        yield f"http://127.0.0.1:{port}/"
-    finally:
-        process.terminate()
-        process.wait()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        try:
+            port = process.stdout.readline().strip() if process.stdout else ""
+            yield f"http://127.0.0.1:{port}/", process.pid
+        finally:
+            process.terminate()
 
 
 def settings_of(folder: Path, operator_url: str) -> dict[str, str]:
@@ -167,7 +173,7 @@ def _kill_workers(times: int, house: ApiHouse, replay: "subprocess.Popen[bytes]"
     return killed
 
 
-def _drained(store: Any) -> None:
+def drained(store: Any) -> None:
     """Returns when every inbound and reply stream is empty."""
     tags: list[str] = json.loads(store.get("layout") or b"{}")["tags"]
     deadline = time.monotonic() + DRAIN_S

@@ -1,5 +1,6 @@
-"""Questions to the api at their intended times, whether or not earlier ones are answered; latency from then on.
+"""Questions at their intended times, whether or not earlier ones are answered; latency from then on.
 
+The engine asks any door: the api here, ingest in `passage`.
 `python -m bench.open_loop --url … --token … --documents FILE` asks an api that runs; with `--with-pipeline` it starts
 a whole system, and pushes the SMS of a launch day through it meanwhile.
 """
@@ -13,9 +14,8 @@ import sys
 import tempfile
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import cycle
-from math import ceil
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +25,7 @@ import uvloop
 from bench import api_house
 from bench.api_house import ApiHouse
 from bench.arguments import positive, positive_number
+from bench.latencies import Latencies
 from bench.line import Line, connected, hang_up, request_bytes
 from bench.progress import show
 from permits import sms
@@ -37,6 +38,9 @@ SMS_RATE: Final = 333
 """A second in the busiest minute of a launch day at national size."""
 SETTLE_S: Final = 3.0
 """Of the SMS before the first question, so that what is asked about is there."""
+
+Hear = Callable[[int, int, bytes], None]
+"""Told of every answer: the question's number, the status (0: the connection broke), and the body."""
 
 
 class Answers(msgspec.Struct):
@@ -52,33 +56,41 @@ class Answers(msgspec.Struct):
     asked: int
     unanswered: int = 0
     """The connection broke, or the patience ended."""
+    expected: int = 200
+    """The status of a right answer."""
+    began_wall_s: float = 0.0
+    """When the first question was meant to be asked."""
 
     def figures(self) -> dict[str, float]:
         """As a report shows them."""
-        right = self.statuses[200]
+        right = self.statuses[self.expected]
         return {
             "asked": self.asked,
             "answered": right,
             "failed": self.asked - right,
             "unanswered": self.unanswered,
             "answered_per_s": round(right / self.seconds, 1),
-            **{
-                f"p{name}_ms": _ms(self.latencies_s, share)
-                for name, share in (("50", 0.5), ("99", 0.99), ("999", 0.999))
-            },
-            "max_ms": _ms(self.latencies_s, 1),
-            "sent_late_p99_ms": _ms(self.late_s, 0.99),
+            **Latencies(self.latencies_s).figures(),
+            "sent_late_p99_ms": Latencies(self.late_s).at_ms(0.99),
         }
 
 
 async def ask_openly(
-    url: str, requests: Sequence[bytes], *, rate: float, seconds: float, connections: int = CONNECTIONS
+    url: str,
+    requests: Sequence[bytes],
+    *,
+    rate: float,
+    seconds: float,
+    connections: int = CONNECTIONS,
+    expected: int = 200,
+    hear: Hear | None = None,
+    what: str = "questions",
 ) -> Answers:
     """Ask in turn, `rate` a second; a question that finds no free line waits, and its waiting counts."""
     idle: list[Line] = []
-    due: deque[float] = deque()
-    count = int(rate * seconds)
-    answers = Answers([], Counter(), [], seconds, count)
+    due: deque[tuple[int, float]] = deque()
+    count = round(rate * seconds)
+    answers = Answers([], Counter(), [], seconds, count, expected=expected)
     asking: set[Line] = set()
     lost: list[float] = []
     all_ended = asyncio.Event()
@@ -95,32 +107,34 @@ async def ask_openly(
             send()
         else:
             lost.append(line.intended_s)
+        if hear is not None:
+            hear(line.number, status, line.answer)
         if answers.statuses.total() == count:
             all_ended.set()
 
     def send() -> None:
         while due and idle:
             line = idle.pop()
-            line.intended_s = due.popleft()
+            line.number, line.intended_s = due.popleft()
             answers.late_s.append(time.perf_counter() - line.intended_s)
             asking.add(line)
             line.ask(next(request))
 
     lines = await connected(url, connections, answered)
     idle += lines
-    display = asyncio.create_task(show(answers.statuses.total, count, what="questions"))
-    began_s = time.perf_counter()
+    display = asyncio.create_task(show(answers.statuses.total, count, what=what))
+    began_s, answers.began_wall_s = time.perf_counter(), time.time()
     for number in range(count):
         intended_s = began_s + number / rate
         while (early_s := intended_s - time.perf_counter()) > 0:
             send()
             await asyncio.sleep(max(early_s, TICK_S))
-        due.append(intended_s)
+        due.append((number, intended_s))
     send()
     await asyncio.wait({asyncio.ensure_future(all_ended.wait())}, timeout=LAST_ANSWERS_S)
     ended_s = time.perf_counter()
     answers.seconds = ended_s - began_s
-    lost += [*due, *(line.intended_s for line in asking)]
+    lost += [*(at_s for _, at_s in due), *(line.intended_s for line in asking)]
     asking.clear()
     answers.unanswered = len(lost)
     if lost:
@@ -224,12 +238,6 @@ def _read(path: Path) -> str:
 
 def _about(document: str) -> bytes:
     return json.dumps({"document": document}).encode()
-
-
-def _ms(seconds: Sequence[float], share: float) -> float:
-    """The least value that this share of all does not exceed, in ms; 0 of none."""
-    ordered = sorted(seconds)
-    return round(ordered[ceil(share * len(ordered)) - 1] * 1000, 3) if ordered else 0.0
 
 
 if __name__ == "__main__":

@@ -1,0 +1,106 @@
+"""The national peak, ten times the national peak, and a burst: from the intended start of each SMS to the operator.
+
+Three loads of a launch day, each through a system of its own with the http operator, verified at its end:
+* `n1`: the peak second of a launch day at national size, held for longer than a second, one SMS a request;
+* `n10`: the peak minute of ten times that, one SMS a request;
+* `burst`: an aggregator's queue flushed after an outage, in arrays.
+
+Where Locust is installed (`make bench-peak` installs it), its suite runs as well: see `bench/locustfile.py`.
+"""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from bench import swarm
+from bench.api_house import conditions
+from bench.arguments import positive_number
+from bench.measurement import Measurement, Target, prefixed, say
+from bench.passage import Load, Passage, pass_through
+
+N1_PER_S: Final = 1000.0
+N10_PER_S: Final = 3333.0
+BURST_PER_S: Final = 10_000.0
+ARRAY: Final = 100
+TARGETS: Final = {
+    "n1_sink_p99_ms": Target(1000, 200),
+    "n10_sink_p99_ms": Target(1000, 200),
+    "burst_last_reply_s": Target(10, 2),
+    "burst_lag_max_s": Target(20, 2),
+    "burst_requests_failed": Target(0, 0),
+    "burst_violations": Target(0, 0),
+}
+"""At least: what the burst leaves behind is drained in ten seconds, so that no SMS waits longer than twice that."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Which loads, and for how long."""
+    parser.add_argument("--n1-seconds", type=positive_number, default=10.0, help="at 1,000/s (default %(default)s)")
+    parser.add_argument("--n10-seconds", type=positive_number, default=60.0, help="at 3,333/s (default %(default)s)")
+    parser.add_argument("--burst-seconds", type=positive_number, default=10.0, help="at 10,000/s (default %(default)s)")
+    parser.add_argument("--scale", type=positive_number, default=1.0, help="times every rate (default 1)")
+    parser.add_argument("--only", choices=("n1", "n10", "burst"), action="append", help="this load alone; repeatable")
+    parser.add_argument("--folder", type=Path, help="where logs, journals and Locust's report go (default: a new one)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    swarm.configure(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """0 where every load reached what it must at least."""
+    folder: Path = arguments.folder or Path(tempfile.mkdtemp(prefix="icaze-peak-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    measurement = measure(loads(arguments), folder)
+    swarm.add(measurement, arguments, folder)
+    say(measurement, as_json=arguments.json)
+    print(f"journals, logs and Locust's report: {folder}", file=sys.stderr)
+    return 1 if measurement.failing() else 0
+
+
+def loads(arguments: argparse.Namespace) -> dict[str, Load]:
+    """What the arguments ask for."""
+    scale, chosen = arguments.scale, arguments.only or ("n1", "n10", "burst")
+    known = {
+        "n1": Load(rate=N1_PER_S * scale, seconds=arguments.n1_seconds, seed=1),
+        "n10": Load(rate=N10_PER_S * scale, seconds=arguments.n10_seconds, seed=10),
+        "burst": Load(rate=BURST_PER_S * scale, seconds=arguments.burst_seconds, size=ARRAY, seed=100),
+    }
+    return {name: load for name, load in known.items() if name in chosen}
+
+
+def measure(named: dict[str, Load], folder: Path) -> Measurement:
+    """The loads one after the other."""
+    measured = Measurement(
+        measurement="peak",
+        conditions=conditions(
+            mix="launch",
+            signed=True,
+            clock="from the intended start; the operator's in whole ms, rounded up",
+            generator="open loop, on the same cores as the system, the store and the operator",
+        ),
+    )
+    for name, load in named.items():
+        add(measured, name, pass_through(load, folder / name))
+    measured.targets = {name: target for name, target in TARGETS.items() if name in measured.figures}
+    return measured
+
+
+def add(measured: Measurement, name: str, seen: Passage) -> None:
+    """One load's figures and plots."""
+    load = seen.load
+    measured.conditions[name] = f"{load.rate:g} SMS/s for {load.seconds:g} s, {load.size} a request"
+    measured.figures |= prefixed(name, seen.figures())
+    measured.references |= prefixed(name, seen.references())
+    measured.plots += seen.plots(name)
+
+
+def main(words: list[str] | None = None) -> int:
+    """Measures from the command line."""
+    parser = argparse.ArgumentParser(prog="python -m bench.peak", description=__doc__)
+    configure(parser)
+    return run(parser.parse_args(words))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
