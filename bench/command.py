@@ -28,5 +28,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """The measurement's exit code."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # what was started is ended
+    signal.signal(signal.SIGTERM, _end)
     return MEASUREMENTS[arguments.measurement][0].run(arguments)
+
+
+def _end(number: int, _: object) -> None:
+    """As at Ctrl-C: what was started is ended first."""
+    sys.exit(128 + number)
