@@ -33,5 +33,5 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _end(number: int, _: object) -> None:
-    """What was started is ended on the way out."""
+    """As at Ctrl-C: what was started is ended first."""
     sys.exit(128 + number)

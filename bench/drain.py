@@ -76,7 +76,8 @@ def measure(arguments: argparse.Namespace, folder: Path) -> outcome.Report:
     told |= {"faststream": peer.version_of("faststream")} if "faststream_per_s" in beside[0] else {}
     told |= {"reference_level": "one sync a second; own_limit as ours", "generator_busy": round(generator_busy, 3)}
     told["rounds"] = [
-        {"drain_per_s": round(own.per_s)} | outcome.rounded(one) for own, one in zip(ours, beside, strict=True)
+        outcome.rounded({"drain_per_s": own.per_s, "worker_us": own.worker_us} | one)
+        for own, one in zip(ours, beside, strict=True)
     ]
     return outcome.Report(
         "drain",

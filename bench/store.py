@@ -94,6 +94,10 @@ class Store:
         stats = self.client.info("commandstats")
         return float(sum(stats.get(f"cmdstat_{name}", {"usec": 0})["usec"] for name in names))
 
+    def calls_of(self, name: str) -> int:
+        """How often a command was called."""
+        return int(self.client.info("commandstats").get(f"cmdstat_{name}", {"calls": 0})["calls"])
+
     def fill(self, commands: Iterable[Command]) -> None:
         """Write many commands, some hundred at once; each must succeed."""
         some: list[Command] = []

@@ -75,7 +75,7 @@ def version_of(name: str) -> str:
 
 
 def drain(name: str, backlog: Backlog, messages: int, folder: Path) -> dict[str, float]:
-    """Messages a second of one peer, from its first reply to its last, and the time of its process and the server.
+    """One peer from its first reply to its last: messages a second, processor time of its first process and the server.
 
     SystemExit where it did not do the job.
     """
