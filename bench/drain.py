@@ -54,7 +54,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def measure(arguments: argparse.Namespace, folder: Path) -> outcome.Report:
     """All rounds, and their medians."""
-    backlog = Backlog(arguments.messages, mix=arguments.mix, seed=arguments.seed, partitions=arguments.partitions)
+    backlog = Backlog(
+        arguments.messages, folder, mix=arguments.mix, seed=arguments.seed, partitions=arguments.partitions
+    )
     client = naive.client()
     asked = _references(backlog, client, folder, with_peer=not arguments.no_peer)
     ours: list[Drained] = []

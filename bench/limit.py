@@ -53,7 +53,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def measure(arguments: argparse.Namespace, folder: Path) -> outcome.Report:
     """All rounds, and their medians."""
-    backlog = Backlog(arguments.messages, mix=arguments.mix, seed=arguments.seed, partitions=arguments.partitions)
+    backlog = Backlog(
+        arguments.messages, folder, mix=arguments.mix, seed=arguments.seed, partitions=arguments.partitions
+    )
     say("recording the worker's calls")
     calls = record(backlog, folder)
     client = naive.client()

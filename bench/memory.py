@@ -37,7 +37,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def measure(arguments: argparse.Namespace, folder: Path) -> outcome.Report:
     """All rounds, and their medians."""
-    backlog = Backlog(arguments.messages, mix=arguments.mix, seed=arguments.seed, partitions=arguments.partitions)
+    backlog = Backlog(
+        arguments.messages, folder, mix=arguments.mix, seed=arguments.seed, partitions=arguments.partitions
+    )
     rounds: list[dict[str, float]] = []
     for number in range(arguments.repeats):
         say(f"round {number + 1} of {arguments.repeats}: the worker, then the dispatcher")

@@ -2,6 +2,7 @@
 
 import base64
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -10,11 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from bench.backlog import ROUTING_KEY
-
 START_S: Final = 30.0
 TICK_US: Final = 1e6 / os.sysconf("SC_CLK_TCK")
 PYTHON: Final = (sys.executable,)
+ROUTING_KEY: Final = b"the measurements' own routing key"
 
 
 class Running:
@@ -38,6 +38,24 @@ class Running:
         """SystemExit with its last words where it has ended."""
         if self._process.poll() is not None:
             raise SystemExit(f"icaze bench: a process ended early: {self._log.read_text(errors='replace')[-2000:]}")
+
+    def await_port(self, port: int) -> None:
+        """Returns once it listens."""
+        deadline = time.monotonic() + START_S
+        while time.monotonic() < deadline:
+            self.check()
+            with socket.socket() as caller:
+                if caller.connect_ex(("127.0.0.1", port)) == 0:
+                    return
+            time.sleep(0.02)
+        raise SystemExit(f"icaze bench: nobody listens on port {port}")
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as caller:
+        caller.bind(("127.0.0.1", 0))
+        return int(caller.getsockname()[1])
 
 
 def cpu_us(pid: int) -> float:
@@ -87,9 +105,9 @@ def furnish(folder: Path) -> None:
 
 @contextmanager
 def role(
-    name: str, url: str, folder: Path, partitions: int, python: Sequence[str] = PYTHON
+    name: str, url: str, folder: Path, partitions: int, python: Sequence[str] = PYTHON, *, port: int = 0
 ) -> Generator[Running, None, None]:
-    """A role of ours on that store, with all that is on by default."""
+    """A role of ours on that store, with all that is on by default; without a `port`, on any."""
     data = folder / f"data-{time.monotonic_ns()}"
     furnish(data)
     environ = {
@@ -97,7 +115,7 @@ def role(
         "ICAZE_REDIS_URL": url,
         "ICAZE_DATA_DIR": str(data),
         "ICAZE_PARTITIONS": str(partitions),
-        f"ICAZE_{name.upper()}_PORT": "0",
+        f"ICAZE_{name.upper()}_PORT": str(port),
         "ICAZE_LOG_LEVEL": "warning",
     }
     with running([*python, "-m", "icaze", name], folder, environ) as process:

@@ -30,15 +30,18 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     names = [arguments.only] if arguments.only else list(peer.PEERS)
     rates: dict[str, list[float]] = {name: [] for name in names}
-    backlog = Backlog(arguments.messages, mix=arguments.mix, seed=arguments.seed, partitions=arguments.partitions)
-    with tempfile.TemporaryDirectory(prefix="icaze-peers-") as folder:
-        with opened(Path(folder) / "asked", fsync=False) as store:
+    with tempfile.TemporaryDirectory(prefix="icaze-peers-") as name:
+        folder = Path(name)
+        backlog = Backlog(
+            arguments.messages, folder, mix=arguments.mix, seed=arguments.seed, partitions=arguments.partitions
+        )
+        with opened(folder / "asked", fsync=False) as store:
             server = store.version
         for number in range(arguments.repeats):
-            for name in names:
-                say(f"round {number + 1} of {arguments.repeats}: {name}")
-                most = min(arguments.messages, peer.PEERS[name].messages)
-                rates[name].append(peer.drain(name, backlog, most, Path(folder))["per_s"])
+            for each in names:
+                say(f"round {number + 1} of {arguments.repeats}: {each}")
+                most = min(arguments.messages, peer.PEERS[each].messages)
+                rates[each].append(peer.drain(each, backlog, most, folder)["per_s"])
     told = outcome.conditions(arguments, server=server, versions={name: peer.version_of(name) for name in names})
     told |= {"level": "one sync a second", "most_messages": {name: peer.PEERS[name].messages for name in names}}
     figures = outcome.rounded({f"{name}_per_s": median(each) for name, each in rates.items()})

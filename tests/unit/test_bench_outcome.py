@@ -7,7 +7,7 @@ import msgspec
 from bench import naive, store
 from bench.backlog import Backlog, PeerSms
 from bench.peers import peer
-from permits.messages import INBOUND_DECODER
+from permits.messages import SEALED_DECODER
 from runtime.embedded import EmbeddedStore
 
 
@@ -21,12 +21,14 @@ def test_the_measured_store_has_the_settings_of_the_embedded_one(tmp_path: Path)
     }
 
 
-def test_a_backlog_hands_the_same_sms_to_us_and_to_peers() -> None:
-    backlog = Backlog(300, mix="launch", seed=3, partitions=8)
-    ours = [INBOUND_DECODER.decode(payload) for _, payload in backlog.entries]
+def test_a_backlog_is_what_ingest_stores_of_the_sms_that_peers_get(tmp_path: Path) -> None:
+    backlog = Backlog(300, tmp_path, mix="launch", seed=3, partitions=8)
+    keys, *ours = backlog.appends()
     theirs = [msgspec.json.decode(line, type=PeerSms) for line in backlog.peer_sms]
-    assert [(sms.id, sms.sender) for sms in ours] == [(sms.id, sms.sender) for sms in theirs]
-    assert {index for index, _ in backlog.entries} == set(range(8))
+    assert keys[:2] == ["HSET", backlog.partitions[0].day_keys]
+    stored = sorted(SEALED_DECODER.decode(command[4]).id for command in ours if isinstance(command[4], bytes))
+    assert stored == sorted(sms.id for sms in theirs)
+    assert {command[1] for command in ours} == set(backlog.inbound)
     assert 0.25 < sum(sms.purpose > 0 for sms in theirs) / 300 < 0.6
 
 
