@@ -20,8 +20,9 @@ Command = list[Arg]
 _MESSAGE: Final = struct.Struct(">4s4s6sII2sBcBBB?B4sB")
 MESSAGE_BYTES: Final = _MESSAGE.size
 message = _MESSAGE.pack
-"""(field, owner's tag, digest, arrival s, timing, sender's first bytes, purpose, letter, places of the day, the rule
-row and the frame, known by its text, place of the hour, document's tail, minutes held) → MESSAGE_BYTES of a batch."""
+"""(field, owner's tag, digest, arrival s, timing, sender's first bytes, purpose, letter, days from arrival to the
+last of the batch, places of the rule row and the frame, known by its text, place of the hour, document's tail, minutes
+held) → MESSAGE_BYTES of a batch."""
 ASK: Final = "?"
 """In the place of an outcome letter: the rules decide."""
 CANCEL: Final = "!"

@@ -22,12 +22,14 @@ MAX_DELAY_S: Final = (1 << 18) - 1
 _ENTRY: Final = struct.Struct(">4s6sII2sBc")
 
 
-def timing(*, arrived_s: int, decided_s: int, minutes: int, days_to_arrival: int) -> int:
+def timing(arrived_s: int, decided_s: int, minutes: int, days_to_arrival: int) -> int:
     """The packed word: delay of the decision in s (18 bits), minutes (12 bits, 0: no end), quota day (2 bits).
 
     `days_to_arrival` is the day of arrival less the quota's day, -1 to 2.
     """
-    delay = min(max(decided_s - arrived_s, 0), MAX_DELAY_S)
+    delay = decided_s - arrived_s
+    if not 0 <= delay <= MAX_DELAY_S:  # once a message: min and max would cost more than the rest
+        delay = min(max(delay, 0), MAX_DELAY_S)
     return delay << 14 | minutes << 2 | days_to_arrival + 1
 
 

@@ -60,9 +60,9 @@ class SealedSms(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     channel: Channel | msgspec.UnsetType = msgspec.UNSET
     day: str
     """`YYYYMMDD`, whose key in `day_keys:{p}` opens it."""
-    sealed: str
-    """Base64 of nonce and ciphertext (AES-256-GCM) of the MessagePack `[from, text, what ingest read]`, bound to source
-    and id."""
+    sealed: bytes
+    """Nonce and ciphertext (AES-256-GCM; base64 in JSON) of the MessagePack `[from, text, what ingest read]`, bound to
+    source and id."""
 
 
 class ReplyHead(msgspec.Struct, frozen=True, gc=False):

@@ -5,6 +5,7 @@ is refused with the file, the key and what would be valid.
 """
 
 import hashlib
+import math
 from bisect import bisect_right
 from functools import lru_cache
 from pathlib import Path
@@ -45,7 +46,17 @@ class Policy:
 
     def at(self, received_ms: int) -> Regime:
         """The regime in force at an instant; before the first regime, the first."""
-        return self.regimes[max(0, bisect_right(self._starts, received_ms) - 1)]
+        return self.span(received_ms)[0]
+
+    def span(self, at_ms: int) -> tuple[Regime, float, float]:
+        """The regime in force at an instant, from when on it is, and until when, in ms; the first has always been."""
+        at = max(0, bisect_right(self._starts, at_ms) - 1)
+        starts = self._starts
+        return (
+            self.regimes[at],
+            starts[at] if at else -math.inf,
+            starts[at + 1] if at + 1 < len(starts) else math.inf,
+        )
 
     def refuses(self, regime: Regime, reading: Reading, *, asked_ms: int, now_ms: int) -> Reason | None:
         """Why a reading can have no permit whatever was decided before, or None where the rules decide.

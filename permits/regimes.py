@@ -128,6 +128,17 @@ class Regime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """The status lists whose documents get no permit under a purpose."""
         return tuple(bar.list for bar in self.barred if not bar.purposes or code in bar.purposes)
 
+    @property
+    def looks_at_clock(self) -> bool:
+        """Whether the time of an SMS tells if it can have a permit, beside how late it is."""
+        return self.until is not None or self.curfew is not None or any(p.hours is not None for p in self.purposes)
+
+    def clock(self, asked_ms: int) -> tuple[bool, ...]:
+        """All that the regime takes from the time of an SMS, beside how late it is: whether nobody needs a permit then,
+        and which purposes with hours of their own are open."""
+        open_ = [purpose.hours.holds(asked_ms) for purpose in self.purposes if purpose.hours is not None]
+        return (self.is_off(asked_ms), *open_)
+
     def is_off(self, at_ms: int) -> bool:
         """Whether nobody needs a permit at an instant of this regime."""
         if self.off or (self.until is not None and at_ms >= instant_ms(self.until)):

@@ -11,6 +11,7 @@ from redis.exceptions import RedisError, ResponseError
 from lua.keys import INBOUND_GROUP, PartitionKeys
 from lua.store import Store
 from permits.calendar import DAY_MS
+from processor.approvals import Wordings
 from processor.archive.archiver import Archiver, trim
 from processor.batch import Preparer
 from processor.busy_phones import BusyPhones
@@ -68,6 +69,7 @@ async def serve(stop: asyncio.Event) -> int:
         registry = registry_of(current, accepts=policy.documents.accepts)
         turns = asyncio.Semaphore(BATCHES_AT_ONCE)
         phones = BusyPhones(Wire(url), partitions)
+        wordings = Wordings(current.script)
 
         def new_lane(lease: Lease) -> DecideLane:
             preparer = Preparer(
@@ -75,7 +77,7 @@ async def serve(stop: asyncio.Event) -> int:
                 keys=lease.keys,
                 route=route,
                 policy=policies.current,
-                script=current.script,
+                wordings=wordings,
                 seal=seal,
                 phones=phones,
                 day_keys=day_keys,
@@ -109,7 +111,7 @@ async def serve(stop: asyncio.Event) -> int:
                 Wire(url),
                 leases=lambda: leases.leases,
                 policy=policies.current,
-                script=current.script,
+                wordings=wordings,
                 seal=seal,
                 wall_ms=_wall_ms,
             )

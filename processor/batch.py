@@ -5,12 +5,12 @@ the rules must decide goes to the function with both outcomes prepared.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from msgspec.structs import replace
 
-from lua.calls import ASK, CANCEL, Arg, Batch, cancellable_since, message
+from lua.calls import CANCEL, Arg, Batch, cancellable_since, message
 from lua.keys import PartitionKeys
 from lua.records import timing
 from permits import codes
@@ -30,12 +30,12 @@ from permits.messages import (
 from permits.outcomes import DEAD, MOVED, REFUSALS
 from permits.partition import FIELD_BYTES, Route
 from permits.policy import Policy
-from permits.regimes import Purpose, Regime
-from permits.replies import Script, Texts
+from permits.replies import Texts
 from processor.approvals import Wordings, joined
 from processor.busy_phones import BusyPhones
-from processor.numbered import RULED, Numbered
-from processor.reading import LATEST_RECEIPT_MS, Asked, UnreadableError, read_entry
+from processor.kinds import InForce, Kind
+from processor.numbered import Numbered
+from processor.reading import LATEST_RECEIPT_MS, Asked, Reader, UnreadableError
 from runtime.day_keys import DayKeys, UnreadDayKeyError
 from runtime.keyring import SenderSeal
 from runtime.sealing import sealed_letter
@@ -47,8 +47,8 @@ COUNTS_DAYS: Final = 8
 EXPIRY_STAGGER_S: Final = 20
 """Records of one day expire partition by partition, not all at midnight."""
 NO_TAIL: Final = b"    "
-DAY_AT: Final = 8
-"""Where a part names its day of arrival."""
+CANCELS: Final = CANCEL.encode()
+ABUSE: Final = REFUSALS["abuse_sender"].encode()
 
 
 class Prepared(msgspec.Struct, frozen=True):
@@ -71,7 +71,7 @@ class Preparer:
         keys: PartitionKeys,
         route: Route,
         policy: Callable[[], Policy],
-        script: Script,
+        wordings: Wordings,
         seal: SenderSeal,
         phones: BusyPhones,
         day_keys: DayKeys,
@@ -81,7 +81,7 @@ class Preparer:
         self.route = route
         self._policy = policy
         """The rules to decide by; raises one of STORE_ERRORS where nobody can say."""
-        self._wordings = Wordings(script)
+        self._wordings = wordings
         self.seal = seal
         self.phones = phones
         self.day_keys = day_keys
@@ -102,6 +102,7 @@ class Preparer:
         """
         policy = self._policy()
         draft = _Draft(self, now_ms, policy, self._wordings.of(policy))
+        reader = Reader(self.route, self.day_keys, now_ms)
         taken = 0
         for entry_id, payload in entries:
             if draft.numbered.is_full:
@@ -110,7 +111,7 @@ class Preparer:
             try:
                 if unfit is not None:
                     raise UnreadableError(unfit)
-                asked = read_entry(payload, self.route, now_ms, self.day_keys)
+                asked = reader.read(payload)
             except UnreadableError as error:
                 draft.bury(entry_id, payload, str(error))
                 continue
@@ -119,7 +120,7 @@ class Preparer:
                     raise
                 draft.bury(entry_id, payload, "text and sender are gone: the key of their day was erased")
                 continue
-            if asked.partition == self.index:
+            if asked.says.partition == self.index:
                 draft.judge(entry_id, asked)
             else:
                 draft.move(entry_id, asked)
@@ -139,17 +140,19 @@ class _Draft:
         self._day_keys = preparer.day_keys
         self._now_ms = now_ms
         self._now_s = now_ms // 1000
-        self._parts: list[tuple[Any, ...]] = []
-        """What `message` packs, with the day of arrival in the place of its place."""
+        self._messages: list[bytes] = []
         self._texts: list[Arg] = []
         self._rows: list[AuditRow] = []
         self._moves: list[tuple[int, bytes]] = []
         self._senders: list[tuple[str, Lang, bytes, bytes]] = []
         self._holders: list[bytes] = []
         self.numbered = Numbered(policy, texts, now_ms)
-        self._lowest_day = local_day(now_ms) - 2
+        self._in_force = InForce(policy, now_ms, self.numbered, now_ms)
+        self._of_moments = {self._in_force.from_ms: self._in_force}
+        self._today = local_day(now_ms)
         # A clock of ingest may be ahead: what it filed under tomorrow is looked up too.
         self._highest_day = local_day(now_ms + LATEST_RECEIPT_MS)
+        self._lowest_day = self._today - 2
         self._oldest_ms = now_ms
 
     def bury(self, entry_id: bytes, payload: bytes | None, reason: str) -> None:
@@ -166,79 +169,57 @@ class _Draft:
 
     def move(self, entry_id: bytes, asked: Asked) -> None:
         """An entry of another partition: it is appended there first and only then removed here."""
-        self._moves.append((asked.partition, asked.payload))
+        self._moves.append((asked.says.partition, asked.payload))
         self._unowned(entry_id, MOVED, asked.sms.id, asked.sms.source, asked.arrived_ms)
 
     def judge(self, entry_id: bytes, asked: Asked) -> None:
         """An entry that is ours: decided by its form, or left to the rules."""
-        sms, reading = asked.sms, asked.reading
-        # A gateway whose clock is ahead names a moment whose rules may not be known yet.
-        numbered = self.numbered
-        regime = self._policy.at(min(asked.asked_ms, asked.arrived_ms))
-        reason = self._policy.refuses(regime, reading, asked_ms=asked.asked_ms, now_ms=self._now_ms)
-        word = regime.cancel_word
-        cancels = word is not None and asks_to_cancel(word, sms.text, reading, reason)
-        refused = reason is not None and not cancels
-        if reading.document is not None and self._asks_too_much(regime, asked, refused=refused):
-            reason, cancels = "abuse_sender", False
-        purpose = regime.purpose(reading.purpose)
-        code = 0 if purpose is None else purpose.code
-        digest = asked.digest
-        document_tail = None if reading.document is None else tail(reading.document)
+        sms, says = asked.sms, asked.says
+        asked_ms, arrived_ms = asked.asked_ms, asked.arrived_ms
+        document, owner, digest, sender = says.document, says.owner, says.digest, says.sender
+        form = "" if document is None else shape(document)
+        kind = self._kind(asked, form)
+        frame = kind.frame
+        if kind.letter == ABUSE and not self._phones.is_told(sender, entry_id, self._now_ms):
+            frame = 0
+        document_tail = None if document is None else tail(document)
         name = entry_id.decode()
-        lang = reading.lang
-        head = ReplyHead(f"{self._tag}-{name}", sms.sender, sms.id, lang, reading.purpose, document_tail, sms.trace)
+        head = ReplyHead(f"{self._tag}-{name}", asked.phone, sms.id, says.lang, says.purpose, document_tail, sms.trace)
         # The object stays open: the outcome's fields follow.
         self._texts.append(ENCODER.encode(head)[:-1] + b",")
-        arrived_s = asked.arrived_ms // 1000
-        minutes = frame = hour = hold = 0
-        if cancels:
-            letter = CANCEL
-            rule = numbered.rule(regime, None)
-            frame = numbered.frames_of(regime, lang, ("cancelled", "nothing_to_cancel"), code or None)
-            self._cancel(asked, code)
-        elif reason is None and purpose is not None and document_tail is not None:
-            letter = ASK
-            minutes = purpose.minutes or 0
-            rule = numbered.rule(regime, purpose)
-            frame = numbered.frames_of(regime, lang, RULED, code)
+        arrived_s = arrived_ms // 1000
+        hour = hold = 0
+        if kind.letter == CANCELS:
+            self._cancel(owner, kind.code)
+        elif kind.reason is None and document_tail is not None:
             # Its number is kept if it is approved, which the function alone will know.
-            self._senders.append((sms.sender, lang, asked.owner, digest))
-            hold = regime.hold_minutes.get(sms.channel or "sms", 0) if regime.hold_minutes else 0
-            if hold:
-                self._texts.append(self._waiting(name, asked, digest, purpose, document_tail))
+            self._senders.append((asked.phone, says.lang, owner, digest))
+            hold = kind.hold
+            if kind.approval is None:
+                self._texts.append(self._waiting(name, asked, kind.code, document_tail))
             else:
-                hour = numbered.hour(purpose, arrived_s)
-                permit = codes.encode(self._index, asked.owner, digest)
-                self._texts.append(joined(numbered.approval(regime, purpose, lang), permit, document_tail))
-        else:
-            reason = reason or "malformed"
-            letter = REFUSALS[reason]
-            rule = numbered.rule(regime, None)
-            if reason != "abuse_sender" or self._phones.is_told(asked.sender, entry_id, self._now_ms):
-                frame = numbered.frames_of(regime, lang, (reason,), code or None)
-        when = timing(
-            arrived_s=arrived_s,
-            decided_s=self._now_s,
-            minutes=minutes,
-            days_to_arrival=asked.arrival_day - asked.asked_day,
-        )
-        self._parts.append(
-            (
-                asked.owner,
-                asked.owner[FIELD_BYTES:],
+                hour = kind.hour
+                if arrived_s > self._now_s and kind.purpose is not None:
+                    hour = self.numbered.hour(kind.purpose, arrived_s)
+                permit = codes.encode(self._index, owner, digest)
+                self._texts.append(joined(kind.approval, permit, document_tail))
+        arrival_day, asked_day = asked.arrival_day, asked.asked_day
+        self._messages.append(
+            message(
+                owner,
+                owner[FIELD_BYTES:],
                 digest,
                 arrived_s,
-                when,
-                asked.sender,
-                code,
-                letter.encode(),
-                asked.arrival_day,
-                rule,
+                timing(arrived_s, self._now_s, kind.minutes, arrival_day - asked_day),
+                sender,
+                kind.code,
+                kind.letter,
+                self._highest_day - arrival_day,
+                kind.rule,
                 frame,
                 sms.by_text,
                 hour,
-                document_tail.encode() if document_tail else NO_TAIL,
+                NO_TAIL if document_tail is None else document_tail.encode(),
                 hold,
             )
         )
@@ -247,28 +228,72 @@ class _Draft:
                 name,
                 sms.id,
                 sms.source,
-                code,
-                asked.owner.hex(),
+                kind.code,
+                owner.hex(),
                 digest.hex(),
-                asked.asked_ms,
-                asked.arrived_ms,
+                asked_ms,
+                arrived_ms,
                 sms.by_text,
-                reading.purpose or 0,
-                "" if reading.document is None else shape(reading.document),
-                reading.fault or "",
-                asked.sender.hex(),
+                says.purpose or 0,
+                form,
+                says.fault or "",
+                sender.hex(),
                 hold,
             )
         )
-        # Records of one quota day can stand from a day before it (a gateway's clock ahead) to the last arrival.
-        self._lowest_day = min(self._lowest_day, asked.arrival_day - 2, asked.asked_day - 1)
-        self._highest_day = max(self._highest_day, asked.arrival_day)
-        self._oldest_ms = min(self._oldest_ms, asked.arrived_ms)
+        if arrival_day != self._today or asked_day != arrival_day:
+            # Records of one quota day can stand from a day before it (a gateway's clock ahead) to the last arrival.
+            self._lowest_day = min(self._lowest_day, arrival_day - 2, asked_day - 1)
+        if arrived_ms < self._oldest_ms:
+            self._oldest_ms = arrived_ms
+
+    def _kind(self, asked: Asked, form: str) -> Kind:
+        """What an SMS comes to; most of a batch is of a few kinds, which are looked up."""
+        says, asked_ms = asked.says, asked.asked_ms
+        # A gateway whose clock is ahead names a moment whose rules may not be known yet.
+        moment_ms = asked_ms if asked_ms < asked.arrived_ms else asked.arrived_ms
+        in_force = self._in_force
+        if not in_force.from_ms <= moment_ms < in_force.until_ms:
+            in_force = self._change(moment_ms)
+        key = (
+            says.purpose,
+            form,
+            says.fault,
+            says.lang,
+            asked.sms.channel,
+            asked_ms < in_force.late_before_ms,
+            in_force.regime.clock(asked_ms) if in_force.looks_at_clock else None,
+        )
+        kind = in_force.kinds.get(key)
+        if kind is None:
+            kind = in_force.kinds[key] = in_force.judged(says.reading, asked.sms.channel, asked_ms)
+        if says.document is None:
+            return kind
+        regime = in_force.regime
+        word = regime.cancel_word
+        cancels = word is not None and asks_to_cancel(word, asked.text, says.reading, kind.reason)
+        # Whether the phone has named more documents today than it may, in requests or in what is refused for form.
+        limit = regime.limits.documents_per_sender
+        if limit is not None and self._phones.is_busy(
+            says.sender,
+            says.sender_partition,
+            says.owner,
+            day=asked.arrival_day,
+            limit=limit,
+            refused=kind.reason is not None and not cancels,
+        ):
+            return in_force.turned(says.reading, "abuse_sender")
+        return in_force.turned(says.reading, "cancels") if cancels else kind
+
+    def _change(self, moment_ms: int) -> InForce:
+        """The regime of another moment than the last SMS's."""
+        found = InForce(self._policy, moment_ms, self.numbered, self._now_ms)
+        self._in_force = self._of_moments.setdefault(found.from_ms, found)
+        return self._in_force
 
     def finish(self, entries: Sequence[Entry], epoch: str) -> Prepared:
         """The call, now that the span of days is known."""
-        lowest = self._lowest_day
-        days = range(lowest, self._highest_day + 1)
+        days = range(self._lowest_day, self._highest_day + 1)
         counts_day = local_day(self._now_ms)
         stagger_s = self._index * EXPIRY_STAGGER_S
         keep = self._policy.keep_days
@@ -283,9 +308,7 @@ class _Draft:
             first_id=entries[0][0],
             last_id=entries[-1][0],
             count=len(entries),
-            messages=b"".join(
-                [message(*part[:DAY_AT], max(part[DAY_AT] - lowest, 0), *part[DAY_AT + 1 :]) for part in self._parts]
-            ),
+            messages=b"".join(self._messages),
             days=[day_name(day) for day in days],
             day_expiries_s=[day_start_ms(day + 1 + keep) // 1000 + stagger_s for day in days],
             hours=[hour_name(hour) for hour in self.numbered.hour_at],
@@ -302,40 +325,33 @@ class _Draft:
         )
         return Prepared(batch=batch, moves=self._moves, oldest_ms=self._oldest_ms)
 
-    def _cancel(self, asked: Asked, code: int) -> None:
+    def _cancel(self, owner: bytes, code: int) -> None:
         """What `decide` needs to find the permit that an SMS cancels: as far back as records stand."""
-        lowest = local_day(self._now_ms) - self._policy.keep_days
+        lowest = self._today - self._policy.keep_days
         self._lowest_day = min(self._lowest_day, lowest)
-        self._holders.append(asked.owner[:4])
+        self._holders.append(owner[:FIELD_BYTES])
         endless_since_ms = self._policy.endless_since_ms(code or None, self._now_ms)
         self._texts.append(
             cancellable_since(arrived_since_s=day_start_ms(lowest) // 1000, endless_since_s=endless_since_ms // 1000)
         )
 
     def _unowned(self, entry_id: bytes, letter: str, sms_id: str, source: str, arrived_ms: int) -> None:
-        self._parts.append((b"", b"", b"", 0, 0, b"", 0, letter.encode(), 0, 0, 0, False, 0, NO_TAIL, 0))
+        self._messages.append(message(b"", b"", b"", 0, 0, b"", 0, letter.encode(), 0, 0, 0, False, 0, NO_TAIL, 0))
         self._rows.append(
             AuditRow(entry_id.decode(), sms_id, source, 0, "", "", arrived_ms, arrived_ms, False, 0, "", "", "")
         )
 
-    def _asks_too_much(self, regime: Regime, asked: Asked, *, refused: bool) -> bool:
-        """Whether the phone has named more documents today than it may, in requests or in what is refused for form."""
-        limit = regime.limits.documents_per_sender
-        return limit is not None and self._phones.is_busy(
-            asked.sender, asked.sender_partition, asked.owner, day=asked.arrival_day, limit=limit, refused=refused
-        )
-
-    def _waiting(self, name: str, asked: Asked, digest: bytes, purpose: Purpose, document_tail: str) -> bytes:
+    def _waiting(self, name: str, asked: Asked, code: int, document_tail: str) -> bytes:
         """What is held in the place of an approval; it is worded when it is told."""
-        sms = asked.sms
+        sms, says = asked.sms, asked.says
         return ENCODER.encode(
             HeldApproval(
                 name,
                 sms.id,
-                purpose.code,
+                code,
                 document_tail,
-                asked.owner.hex(),
-                digest.hex(),
+                says.owner.hex(),
+                says.digest.hex(),
                 asked.asked_ms,
                 asked.arrived_ms,
                 sms.trace or "",

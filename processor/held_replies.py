@@ -25,7 +25,6 @@ from permits.messages import (
     settled_row,
 )
 from permits.policy import Policy
-from permits.replies import Script
 from processor.approvals import Wordings, approval, ends_s, joined
 from runtime.connection import STORE_ERRORS, Wire
 from runtime.keyring import SenderSeal
@@ -104,7 +103,7 @@ class HeldReplies:
         *,
         leases: Callable[[], Sequence[Lease]],
         policy: Callable[[], Policy],
-        script: Script,
+        wordings: Wordings,
         seal: SenderSeal,
         wall_ms: Callable[[], int],
     ) -> None:
@@ -113,7 +112,7 @@ class HeldReplies:
         self._policy = policy
         """The rules to decide by: what was decided has begun, and rules that a worker has not read lately may be older
         than that. It raises one of STORE_ERRORS then, and the approvals wait."""
-        self._wordings = Wordings(script)
+        self._wordings = wordings
         self._seal = seal
         self._wall_ms = wall_ms
         self._log = Log("process")

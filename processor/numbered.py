@@ -36,14 +36,11 @@ class Numbered:
         self.frames: list[tuple[str, str]] = []
         self.hour_at: dict[int, int] = {}
         """Ends of hours, s since 1970, and their places."""
+        self.is_full = False
+        """Whether another entry might need a rule or a frame more than one byte can number."""
         self._rule_at: dict[tuple[str, int], int] = {}
         self._frame_at: dict[tuple[str, Lang, tuple[Told, ...], int | None], int] = {}
         self._approvals: dict[tuple[str, int, Lang], Frames] = {}
-
-    @property
-    def is_full(self) -> bool:
-        """Whether another entry might need a rule or a frame more than one byte can number."""
-        return len(self.rules) >= MOST_NUMBERED or len(self.frames) + len(RULED) > MOST_NUMBERED
 
     def rule(self, regime: Regime, purpose: Purpose | None) -> int:
         """Row of what a request under a purpose must pass, or of a refusal's limits alone, counted from 1."""
@@ -53,6 +50,7 @@ class Numbered:
             lists = [] if purpose is None else [self._policy.lists[name] for name in regime.lists_of(purpose.code)]
             self.rules.append(rule_row(regime.limits, lists, () if purpose is None else regime.rules_of(purpose)))
             at = self._rule_at[key] = len(self.rules)
+            self._grown()
         return at
 
     def hour(self, purpose: Purpose, arrived_s: int) -> int:
@@ -67,6 +65,7 @@ class Numbered:
         if at is None:
             at = self._frame_at[key] = len(self.frames) + 1
             self.frames += [self._frame(regime, lang, reason, purpose) for reason in reasons]
+            self._grown()
         return at
 
     def approval(self, regime: Regime, purpose: Purpose, lang: Lang) -> Frames:
@@ -76,6 +75,9 @@ class Numbered:
         if frames is None:
             frames = self._approvals[key] = worded(self._regime_texts[regime.name], purpose, lang, self._now_ms)
         return frames
+
+    def _grown(self) -> None:
+        self.is_full = len(self.rules) >= MOST_NUMBERED or len(self.frames) + len(RULED) > MOST_NUMBERED
 
     def _frame(self, regime: Regime, lang: Lang, reason: Told, purpose: int | None) -> tuple[str, str]:
         """What stands before and after the document's tail in a refusal, or where a permit was cancelled."""

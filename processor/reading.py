@@ -7,14 +7,13 @@ from typing import Final
 
 import msgspec
 
-from permits.calendar import DAY_MS, local_day
+from permits.calendar import DAY_MS, day_start_ms, local_day
 from permits.identified import GRAMMAR, Identified, read_sms
-from permits.messages import INBOUND_DECODER, SEALED_DECODER, SEALED_MARK, InboundSms
+from permits.messages import INBOUND_DECODER, SEALED_DECODER, SEALED_MARK, InboundSms, SealedSms
 from permits.partition import Route
-from permits.sms import Reading
 from runtime.day_keys import DayKeys
 from runtime.keyring import UnsealedError
-from runtime.sealing import opened_sms
+from runtime.sealing import content_of, opened_sms
 
 EARLIEST_RECEIPT_MS: Final = 2 * DAY_MS
 """A gateway's time of receipt counts where it lies at most 48 hours before arrival ..."""
@@ -32,16 +31,11 @@ class Asked(msgspec.Struct, frozen=True, gc=False):
     """One SMS, read."""
 
     payload: bytes
-    sms: InboundSms
-    reading: Reading
-    partition: int
-    owner: bytes
-    sender: bytes
-    """Keyed hash of the phone."""
-    sender_partition: int
-    """Where the phone's own counts stand."""
-    digest: bytes
-    """Of the SMS's identity."""
+    sms: InboundSms | SealedSms
+    """As it stands on the stream."""
+    phone: str
+    text: str
+    says: Identified
     asked_ms: int
     """The moment whose Baku day counts for the quota."""
     arrived_ms: int
@@ -49,41 +43,53 @@ class Asked(msgspec.Struct, frozen=True, gc=False):
     arrival_day: int
 
 
-def read_entry(payload: bytes | None, route: Route, now_ms: int, keys: DayKeys) -> Asked:
-    """Decode and read one entry's `m`; UnreadableError where it is no SMS, UnreadDayKeyError as `DayKeys.of`."""
-    if payload is None:
-        raise UnreadableError("no field m")
-    try:
-        sms, identified = _decoded(payload, keys)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UnreadableError(f"not an inbound SMS: {error}") from None
-    except UnsealedError as error:
-        raise UnreadableError(str(error)) from None
-    if identified is None or identified.grammar != GRAMMAR:
-        identified = read_sms(sms, route)
-    arrived_ms = min(max(sms.arrived_ms, now_ms - OLDEST_ARRIVAL_MS), now_ms + LATEST_RECEIPT_MS)
-    received_ms = sms.received_ms
-    if received_ms is None or not -EARLIEST_RECEIPT_MS <= received_ms - arrived_ms <= LATEST_RECEIPT_MS:
-        received_ms = arrived_ms
-    arrival_day = local_day(arrived_ms)
-    return Asked(
-        payload=payload,
-        sms=sms,
-        reading=identified.reading,
-        partition=identified.partition,
-        owner=identified.owner,
-        sender=identified.sender,
-        sender_partition=identified.sender_partition,
-        digest=identified.digest,
-        asked_ms=received_ms,
-        arrived_ms=arrived_ms,
-        asked_day=arrival_day if received_ms == arrived_ms else local_day(received_ms),
-        arrival_day=arrival_day,
-    )
+class Reader:
+    """Reads the entries of one batch."""
 
+    def __init__(self, route: Route, keys: DayKeys, now_ms: int) -> None:
+        self._route = route
+        self._keys = keys
+        self._earliest_ms = now_ms - OLDEST_ARRIVAL_MS
+        self._latest_ms = now_ms + LATEST_RECEIPT_MS
+        self._today = local_day(now_ms)
+        self._midnight_ms = day_start_ms(self._today)
+        self._next_midnight_ms = day_start_ms(self._today + 1)
 
-def _decoded(payload: bytes, keys: DayKeys) -> tuple[InboundSms, Identified | None]:
-    """The SMS of an entry, sealed by ingest and read there, or in clear from a program that appends by itself."""
-    if SEALED_MARK not in payload:
-        return INBOUND_DECODER.decode(payload), None
-    return opened_sms(keys, SEALED_DECODER.decode(payload))
+    def read(self, payload: bytes | None) -> Asked:
+        """Decode and read one entry's `m`; UnreadableError where it is no SMS, UnreadDayKeyError as `DayKeys.of`."""
+        if payload is None:
+            raise UnreadableError("no field m")
+        try:
+            if SEALED_MARK in payload:  # by ingest, which has read it too
+                sms = SEALED_DECODER.decode(payload)
+                phone, text, says = content_of(self._keys, sms)
+                if says.grammar != GRAMMAR:
+                    says = read_sms(opened_sms(self._keys, sms), self._route)
+            else:  # in clear, from a program that appends by itself
+                sms = INBOUND_DECODER.decode(payload)
+                phone, text, says = sms.sender, sms.text, read_sms(sms, self._route)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise UnreadableError(f"not an inbound SMS: {error}") from None
+        except UnsealedError as error:
+            raise UnreadableError(str(error)) from None
+        arrived_ms = sms.arrived_ms
+        if not self._earliest_ms <= arrived_ms <= self._latest_ms:
+            arrived_ms = min(max(arrived_ms, self._earliest_ms), self._latest_ms)
+        received_ms = sms.received_ms
+        if received_ms is None or not -EARLIEST_RECEIPT_MS <= received_ms - arrived_ms <= LATEST_RECEIPT_MS:
+            received_ms = arrived_ms
+        return Asked(
+            payload,
+            sms,
+            phone,
+            text,
+            says,
+            received_ms,
+            arrived_ms,
+            self._day_of(received_ms),
+            self._day_of(arrived_ms),
+        )
+
+    def _day_of(self, at_ms: int) -> int:
+        """Nearly always today, which spares a third of a microsecond."""
+        return self._today if self._midnight_ms <= at_ms < self._next_midnight_ms else local_day(at_ms)

@@ -5,7 +5,6 @@ What rests under them: `runtime.sealing`. Who erases them: `processor.erasure`.
 """
 
 import asyncio
-import binascii
 import itertools
 import os
 import secrets
@@ -46,16 +45,15 @@ class DayKey:
         self._cipher = AESGCM(key)
         self._nonces = iter(())
 
-    def seal(self, plain: bytes, place: bytes) -> str:
-        """Base64 of nonce and ciphertext; only `open` with the same `place` reads it."""
+    def seal(self, plain: bytes, place: bytes) -> bytes:
+        """Nonce and ciphertext; only `open` with the same `place` reads it."""
         nonce = next(self._nonces, None) or self._fresh_nonce()
-        return binascii.b2a_base64(nonce + self._cipher.encrypt(nonce, plain, place), newline=False).decode()
+        return nonce + self._cipher.encrypt(nonce, plain, place)
 
-    def open(self, sealed: str, place: bytes) -> bytes:
+    def open(self, sealed: bytes, place: bytes) -> bytes:
         """What was sealed for this place on this day; UnsealedError for anything else."""
         try:
-            raw = binascii.a2b_base64(sealed)
-            return self._cipher.decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], place)
+            return self._cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], place)
         except (ValueError, InvalidTag):
             raise UnsealedError(f"not sealed by the key of {self.day} for this place") from None
 

@@ -3,6 +3,7 @@
 Each is bound to its place by the cipher: what was altered, or moved to another message, does not open.
 """
 
+import base64
 from typing import Final
 
 import msgspec
@@ -11,6 +12,7 @@ from msgspec.structs import replace
 from permits.identified import Identified
 from permits.messages import ENCODER, SEALED_DECODER, DeadLetter, InboundSms, SealedSms
 from runtime.day_keys import DayKey, DayKeys
+from runtime.keyring import UnsealedError
 
 _PACK: Final = msgspec.msgpack.Encoder()
 _CONTENT: Final = msgspec.msgpack.Decoder(tuple[str, str, Identified])
@@ -33,11 +35,16 @@ def sealed_sms(key: DayKey, sms: InboundSms, identified: Identified) -> SealedSm
     )
 
 
-def opened_sms(keys: DayKeys, entry: SealedSms) -> tuple[InboundSms, Identified]:
-    """The SMS that ingest took; UnreadDayKeyError, and UnsealedError where it does not stand as it was stored."""
-    plain = keys.of(entry.day).open(entry.sealed, _sms_place(entry.source, entry.id))
-    sender, text, identified = _CONTENT.decode(plain)
-    sms = InboundSms(
+def content_of(keys: DayKeys, entry: SealedSms) -> tuple[str, str, Identified]:
+    """Phone, text and what ingest read of an SMS; UnreadDayKeyError, UnsealedError where it is not as it was stored."""
+    key = keys.known.get(entry.day) or keys.of(entry.day)
+    return _CONTENT.decode(key.open(entry.sealed, _sms_place(entry.source, entry.id)))
+
+
+def opened_sms(keys: DayKeys, entry: SealedSms) -> InboundSms:
+    """The SMS that ingest took; raises as `content_of`."""
+    sender, text, _ = content_of(keys, entry)
+    return InboundSms(
         id=entry.id,
         source=entry.source,
         sender=sender,
@@ -49,13 +56,12 @@ def opened_sms(keys: DayKeys, entry: SealedSms) -> tuple[InboundSms, Identified]
         trace=entry.trace,
         channel=entry.channel,
     )
-    return sms, identified
 
 
 def sealed_letter(key: DayKey, letter: DeadLetter) -> DeadLetter:
     """A letter whose raw content may hold a text or a phone, as it is stored."""
-    raw = key.seal(letter.raw.encode(), _letter_place(letter))
-    return replace(letter, raw=raw, day=key.day)
+    sealed = key.seal(letter.raw.encode(), _letter_place(letter))
+    return replace(letter, raw=base64.b64encode(sealed).decode(), day=key.day)
 
 
 def is_sealed(letter: DeadLetter) -> bool:
@@ -64,12 +70,12 @@ def is_sealed(letter: DeadLetter) -> bool:
 
 
 def opened_letter(keys: DayKeys, letter: DeadLetter) -> DeadLetter:
-    """The letter with its content to be read; raises as `opened_sms`."""
+    """The letter with its content to be read; raises as `content_of`."""
     if letter.day is not msgspec.UNSET:
-        raw = keys.of(letter.day).open(letter.raw, _letter_place(letter)).decode()
+        raw = keys.of(letter.day).open(_unarmoured(letter.raw), _letter_place(letter)).decode()
         return replace(letter, raw=raw, day=msgspec.UNSET)
     entry = _entry(letter)
-    return letter if entry is None else replace(letter, raw=ENCODER.encode(opened_sms(keys, entry)[0]).decode())
+    return letter if entry is None else replace(letter, raw=ENCODER.encode(opened_sms(keys, entry)).decode())
 
 
 def _entry(letter: DeadLetter) -> SealedSms | None:
@@ -78,6 +84,13 @@ def _entry(letter: DeadLetter) -> SealedSms | None:
         return SEALED_DECODER.decode(letter.raw) if letter.kind == "inbound" else None
     except msgspec.DecodeError:
         return None
+
+
+def _unarmoured(raw: str) -> bytes:
+    try:
+        return base64.b64decode(raw, validate=True)
+    except ValueError:
+        raise UnsealedError("not base64") from None
 
 
 def _sms_place(source: str, sms_id: str) -> bytes:

@@ -89,7 +89,7 @@ async def stored(redis: Client) -> list[tuple[int, InboundSms]]:
     for index, keys in enumerate(KEYS):
         for _, fields in await redis.execute_command("XRANGE", keys.inbound, "-", "+"):
             assert list(fields) == [b"m"]
-            found.append((index, opened_sms(keys_of_days, SEALED_DECODER.decode(fields[b"m"]))[0]))
+            found.append((index, opened_sms(keys_of_days, SEALED_DECODER.decode(fields[b"m"]))))
     return found
 
 

@@ -14,6 +14,7 @@ from permits.outcomes import NAME_OF
 from permits.policy import Policy
 from permits.sms import read
 from processor.app import make_groups
+from processor.approvals import Wordings
 from processor.batch import Preparer
 from processor.lane import DecideLane
 from runtime.connection import Client, Wire
@@ -97,7 +98,7 @@ class Floor:
                 keys=lease.keys,
                 route=ROUTE,
                 policy=policy,
-                script="plain",
+                wordings=Wordings("plain"),
                 seal=SEAL,
                 phones=phones(),
                 day_keys=day_keys,

@@ -33,6 +33,7 @@ from permits.messages import ENCODER, HELD_DECODER, OUTBOX_DECODER, REPLY_DECODE
 from permits.policy import Policy
 from permits.sms import read
 from permits.versions import Founding
+from processor.approvals import Wordings
 from processor.batch import Preparer
 from runtime.connection import Client
 from runtime.keyring import SenderSeal
@@ -128,7 +129,7 @@ class Desk:
             keys=keys,
             route=ROUTE,
             policy=self.parts.policies.latest,
-            script="plain",
+            wordings=Wordings("plain"),
             seal=SenderSeal(KEYRING),
             phones=phones(),
             day_keys=every_day(),

@@ -206,7 +206,7 @@ async def test_ingest_seals_under_the_next_day_s_key_from_midnight_on(
             ("at-0", day_name(local_day(midnight_ms) - 1)),
             ("at-1", day_name(local_day(midnight_ms))),
         ]
-        assert {opened_sms(keys, one)[0].text for one in entries} == {"2 AZE 1111111"}
+        assert {opened_sms(keys, one).text for one in entries} == {"2 AZE 1111111"}
     await commit.close()
 
 

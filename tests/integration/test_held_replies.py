@@ -12,6 +12,7 @@ from permits import policy as policies
 from permits.calendar import day_name, local_day
 from permits.messages import HELD_DECODER, SETTLED_DECODER, AuditSettled
 from permits.policy import Policy
+from processor.approvals import Wordings
 from processor.held_replies import HeldReplies
 from runtime.connection import Client, Wire
 from runtime.embedded import EmbeddedStore
@@ -43,7 +44,12 @@ class Office:
         self.leases = [lease]
         self.ahead_ms = 0
         self.loop = HeldReplies(
-            wire, leases=lambda: self.leases, policy=lambda: HELD, script="plain", seal=seal, wall_ms=self.now_ms
+            wire,
+            leases=lambda: self.leases,
+            policy=lambda: HELD,
+            wordings=Wordings("plain"),
+            seal=seal,
+            wall_ms=self.now_ms,
         )
 
     def now_ms(self) -> int:
@@ -180,7 +186,12 @@ async def test_while_the_rules_cannot_be_read_approvals_wait_and_none_is_lost(
         await office.decide("2 AZE 1111111")
         office.ahead_ms = 16 * MINUTE_MS
         loop = HeldReplies(
-            wire, leases=lambda: office.leases, policy=read.current, script="plain", seal=SEAL, wall_ms=office.now_ms
+            wire,
+            leases=lambda: office.leases,
+            policy=read.current,
+            wordings=Wordings("plain"),
+            seal=SEAL,
+            wall_ms=office.now_ms,
         )
         with pytest.raises(UnreadPoliciesError):
             await loop.tell()

@@ -15,7 +15,7 @@ from lua.library import ensure_loaded
 from permits.calendar import day_name, local_day
 from permits.messages import Reply
 from permits.partition import FIELD_BYTES
-from processor.reading import read_entry
+from processor.reading import Reader
 from runtime.connection import Client, Wire, connect
 from runtime.embedded import EmbeddedStore
 from tests.eventually import eventually
@@ -283,12 +283,14 @@ async def test_one_partition_s_fault_does_not_hold_up_the_others(floor: Floor) -
 async def test_an_entry_that_cannot_be_prepared_costs_one_dead_letter(
     floor: Floor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fragile(payload: bytes | None, *others: Any) -> Any:
+    read = Reader.read
+
+    def fragile(reader: Reader, payload: bytes | None) -> Any:
         if payload is not None and b"fragile" in payload:
             raise ZeroDivisionError("unforeseen")
-        return read_entry(payload, *others)
+        return read(reader, payload)
 
-    monkeypatch.setattr("processor.batch.read_entry", fragile)
+    monkeypatch.setattr(Reader, "read", fragile)
     before = await floor.push([f"2 {one}" for one in AT_HOME[:10]], prefix="before")
     await floor.put(payload(f"2 {AT_HOME[10]}", "fragile"))
     behind = await floor.push([f"2 {one}" for one in AT_HOME[11:21]], prefix="behind")

@@ -19,6 +19,7 @@ from permits.calendar import DAY_MS, day_name, local_day
 from permits.employees import AuditAct
 from permits.messages import ENCODER, DeadLetter, InboundSms
 from permits.partition import ROUTE_VERSION, Route
+from processor.approvals import Wordings
 from processor.batch import Preparer
 from processor.held_replies import HeldReplies
 from processor.verification import command
@@ -83,7 +84,7 @@ class Run:
             keys=keys,
             route=ROUTE,
             policy=lambda: rules,
-            script="plain",
+            wordings=Wordings("plain"),
             seal=SEAL,
             phones=phones(),
             day_keys=every_day(),
@@ -181,7 +182,7 @@ async def test_held_approvals_pass_while_they_wait_and_when_they_are_told_and_no
         wire,
         leases=lambda: [lease, other],
         policy=lambda: rules,
-        script="plain",
+        wordings=Wordings("plain"),
         seal=SEAL,
         wall_ms=lambda: due_ms + 10,
     )

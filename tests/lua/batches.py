@@ -189,7 +189,7 @@ def build(tag: str, entries: Sequence[Entry], *, epoch: str, decided_ms: int, to
         blob += ask.outcome.encode()
         blob += bytes(
             [
-                ask.arrival_day - oldest,
+                newest - ask.arrival_day,
                 rules.place(calls.rule_row(ask.limits, ask.bars, ask.rules)),
                 _framed(frames, frame),
                 ask.by_text,

@@ -15,6 +15,7 @@ from permits.messages import AUDIT_DECODER, DEAD_DECODER, ENCODER, INBOUND_DECOD
 from permits.outcomes import REFUSALS
 from permits.partition import Route
 from permits.policy import Policy
+from processor.approvals import Wordings
 from processor.batch import Entry, Preparer
 from runtime.keyring import SEALED_SENDER_BYTES, SenderSeal
 from runtime.sealing import opened_letter
@@ -40,7 +41,7 @@ def preparer(policy: Policy | None = None, *, index: int = HOME) -> Preparer:
         keys=partition_keys(tags(2)[index]),
         route=ROUTE,
         policy=lambda: rules,
-        script="plain",
+        wordings=Wordings("plain"),
         seal=SEAL,
         phones=phones(),
         day_keys=DAY_KEYS,
@@ -75,6 +76,10 @@ def letters(batch: Batch) -> str:
 def joined(*parts: Arg) -> bytes:
     """Parts of a text as the function joins them."""
     return b"".join(part if isinstance(part, bytes) else str(part).encode() for part in parts)
+
+
+def around(tail: str, frame: tuple[str, str]) -> tuple[str, str, str]:
+    return frame[0], tail, frame[1]
 
 
 def prepare(*payloads: bytes | None, policy: Policy | None = None, unfit: str | None = None) -> Batch:
@@ -162,7 +167,7 @@ def test_days_are_consecutive_and_reach_from_two_before_the_oldest_to_the_newest
     old_ms = NOW_MS - 2 * DAY_MS
     batch = prepare(payload("2 AZE 1111111", arrived_ms=old_ms), payload("2 AZE 1111111"))
     assert list(batch.days) == [day_name(day) for day in range(TODAY - 4, TODAY + 1)]
-    assert [batch.messages[at + 26] for at in (0, MESSAGE_BYTES)] == [2, 4]
+    assert [batch.messages[at + 26] for at in (0, MESSAGE_BYTES)] == [2, 0]
 
 
 def test_a_request_received_two_days_ago_looks_at_the_day_before_that_too() -> None:
@@ -346,7 +351,8 @@ def test_a_text_with_the_cancel_word_asks_to_cancel_with_both_answers_ready() ->
     start, since = batch.texts[:2]
     assert isinstance(since, bytes)
     assert len(since) == 8
-    told = [REPLY_DECODER.decode(joined(start, before, "1111", after)) for before, after in batch.frames[:2]]
+    first = batch.messages[28] - 1
+    told = [REPLY_DECODER.decode(joined(start, *around("1111", frame))) for frame in batch.frames[first : first + 2]]
     assert [(reply.verdict, reply.reason, reply.permit, reply.purpose) for reply in told] == [
         ("cancelled", None, None, None),
         ("refused", "nothing_to_cancel", None, None),
@@ -393,3 +399,46 @@ def test_an_sms_that_cancels_looks_at_all_records_that_stand() -> None:
 def test_a_late_sms_cancels_all_the_same() -> None:
     late = payload("LEGV 2 AZE1111111", arrived_ms=NOW_MS - 2 * HOUR_MS)
     assert letters(prepare(late, policy=cancelling())) == "!"
+
+
+def told(batch: Batch, at: int) -> tuple[object, ...]:
+    """What the message at a place comes to, with what it names by its place in the batch written out."""
+    start = at * MESSAGE_BYTES
+    code, letter, _, rule, frame, by_text, hour = batch.messages[start + 24 : start + 31]
+    return (
+        batch.messages[start : start + 24],
+        code,
+        letter,
+        batch.rules[rule - 1] if rule else None,
+        batch.frames[frame - 1] if frame else None,
+        by_text,
+        batch.hours[hour - 1] if hour else None,
+        batch.messages[start + 31 : start + MESSAGE_BYTES],
+    )
+
+
+def test_sms_come_to_the_same_together_as_each_by_itself() -> None:
+    keys = "hold_minutes = { app = 5 }\ncurfew = { from = 22:00:00, until = 11:59:00 }\nlate_minutes"
+    text = policies.DEFAULT_FILE.read_text().replace("late_minutes", keys, 1)
+    rules = policies.parse(text.encode(), policies.DEFAULT_FILE)
+    texts = (
+        "2 AZE 1111111",
+        "2 aze 11111111",
+        "3 AZE 1111111",
+        "9 AZE 1111111",
+        "salam",
+        "привет",
+        "2 AZE 111111",
+        "1 2",
+    )
+    payloads = [
+        payload(text, arrived_ms=NOW_MS - back_ms, channel=channel)
+        for text in texts
+        for back_ms in (0, 2 * 60_000, 13 * HOUR_MS)
+        for channel in (msgspec.UNSET, "app")
+    ]
+    entries = numbered(*payloads)
+    together = preparer(rules).prepare(entries, epoch="7", now_ms=NOW_MS).batch
+    alone = [preparer(rules).prepare([entry], epoch="7", now_ms=NOW_MS).batch for entry in entries]
+    assert [told(together, at) for at in range(len(entries))] == [told(batch, 0) for batch in alone]
+    assert len(set(letters(together))) > 4

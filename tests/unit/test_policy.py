@@ -4,9 +4,12 @@ from datetime import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from permits.calendar import DAY_MS
 from permits.policy import Policy, Rule, load, parse
-from permits.regimes import Hours
+from permits.regimes import Hours, instant_ms
 from permits.sms import read
 from tests.policy.country import instant
 
@@ -38,11 +41,11 @@ def policy(*regimes: str) -> Policy:
     return parse((DOCUMENTS + LISTS + "".join(regimes)).encode(), Path("rules.toml"))
 
 
-def refused(given: Policy, text: str, moment: str, *, decided: str | None = None) -> str | None:
+def refused(rules: Policy, text: str, moment: str, *, decided: str | None = None) -> str | None:
     """The reason for which a text is refused that was received at a moment."""
     asked_ms = instant(moment)
     now_ms = asked_ms if decided is None else instant(decided)
-    return given.refuses(given.at(asked_ms), read(text), asked_ms=asked_ms, now_ms=now_ms)
+    return rules.refuses(rules.at(asked_ms), read(text), asked_ms=asked_ms, now_ms=now_ms)
 
 
 @pytest.fixture(scope="module")
@@ -99,8 +102,8 @@ def test_records_outlive_their_day_by_the_longest_that_is_honoured(default: Poli
     ],
 )
 def test_a_regime_holds_from_its_baku_midnight_until_the_next(moment: str, name: str) -> None:
-    for given in (policy(REGIME, LATER, OFF), policy(OFF, LATER, REGIME)):
-        assert given.at(instant(moment)).name == name
+    for rules in (policy(REGIME, LATER, OFF), policy(OFF, LATER, REGIME)):
+        assert rules.at(instant(moment)).name == name
 
 
 def test_a_change_of_rules_changes_limits_and_known_codes() -> None:
@@ -208,3 +211,36 @@ def test_a_permit_without_end_may_stand_as_long_as_any_regime_honours_its_purpos
 
 def endless(days: int) -> str:
     return f"{{ code = 3, honoured_days = {days}, NAMES }}, {{ code = 2, minutes = 60, NAMES }}"
+
+
+TIMED = (
+    regime("open", "2020-04-05T00:00:00"),
+    regime("nightly", "2020-04-15T00:00:00", "curfew = { from = 21:00:00, until = 06:00:00 }"),
+    regime(
+        "short",
+        "2020-04-20T00:00:00",
+        "until = 2020-04-28T12:00:00",
+        purposes="{ code = 1, NAMES }, { code = 2, hours = { from = 10:00:00, until = 16:30:00 }, NAMES }",
+    ),
+)
+
+
+@given(st.integers(0, 9 * DAY_MS), st.integers(0, 9 * DAY_MS), st.sampled_from([1, 2, 2, 2, 9]))
+def test_what_the_clock_of_a_regime_tells_alike_is_refused_alike(one_ms: int, other_ms: int, code: int) -> None:
+    given_policy = policy(*TIMED)
+    asked = read(f"{code} AZE 1111111")
+    for one in given_policy.regimes:
+        moments = [instant_ms(one.start) + at for at in (one_ms, other_ms)]
+        if not one.looks_at_clock or one.clock(moments[0]) == one.clock(moments[1]):
+            assert len({given_policy.refuses(one, asked, asked_ms=at, now_ms=at) for at in moments}) == 1
+
+
+def test_the_span_of_a_moment_is_where_its_regime_holds() -> None:
+    several = policy(*TIMED)
+    starts = [instant_ms(one.start) for one in several.regimes]
+    assert [one.looks_at_clock for one in several.regimes] == [False, True, True]
+    for at_ms in (0, *starts, *(start - 1 for start in starts), starts[-1] + DAY_MS):
+        found, from_ms, until_ms = several.span(at_ms)
+        assert found is several.at(at_ms)
+        assert from_ms <= at_ms < until_ms
+        assert not any(from_ms < start < until_ms for start in starts[1:])

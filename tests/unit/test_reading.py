@@ -11,7 +11,7 @@ from permits.calendar import local_day
 from permits.identified import read_sms
 from permits.messages import ENCODER, InboundSms
 from permits.partition import Route
-from processor.reading import EARLIEST_RECEIPT_MS, LATEST_RECEIPT_MS, Asked, UnreadableError, read_entry
+from processor.reading import EARLIEST_RECEIPT_MS, LATEST_RECEIPT_MS, Asked, Reader, UnreadableError
 from runtime.sealing import sealed_sms
 from tests.day_keys import every_day
 
@@ -19,6 +19,7 @@ KEYS = every_day()
 ROUTE = Route(key=b"a key for tests only", partitions=8)
 NOW_MS = 1_767_254_400_000
 """2026-01-01 12:00 in Baku."""
+READER = Reader(ROUTE, KEYS, NOW_MS)
 
 
 def sms(**other: Any) -> InboundSms:
@@ -34,19 +35,19 @@ def sms(**other: Any) -> InboundSms:
 
 
 def asked(**other: Any) -> Asked:
-    return read_entry(ENCODER.encode(sms(**other)), ROUTE, NOW_MS, KEYS)
+    return READER.read(ENCODER.encode(sms(**other)))
 
 
 def test_an_sms_with_a_document_belongs_to_the_document_s_partition() -> None:
     one = asked()
-    assert (one.partition, one.owner) == ROUTE.of_document("AZE1111111")
-    assert (one.reading.purpose, one.reading.document) == (2, "AZE1111111")
-    assert asked(sender="+994559999999").owner == one.owner
+    assert (one.says.partition, one.says.owner) == ROUTE.of_document("AZE1111111")
+    assert (one.says.purpose, one.says.document) == (2, "AZE1111111")
+    assert asked(sender="+994559999999").says.owner == one.says.owner
 
 
 def test_an_sms_without_a_document_belongs_to_the_sender_s() -> None:
     one = asked(text="salam")
-    assert (one.partition, one.owner) == ROUTE.of_sender("+994501234567")
+    assert (one.says.partition, one.says.owner) == ROUTE.of_sender("+994501234567")
 
 
 @pytest.mark.parametrize("apart_ms", [-EARLIEST_RECEIPT_MS, -1, 0, LATEST_RECEIPT_MS])
@@ -93,40 +94,39 @@ def test_an_absurd_arrival_is_brought_near_to_now(arrived_ms: int) -> None:
 )
 def test_what_is_no_sms_is_unreadable_with_a_reason(payload: bytes | None, said: str) -> None:
     with pytest.raises(UnreadableError, match=said):
-        read_entry(payload, ROUTE, NOW_MS, KEYS)
+        READER.read(payload)
 
 
 @pytest.mark.parametrize("text", ["", "\0", "9" * 65_536, "\U0001f600" * 100, "﷽" * 1000])
 def test_no_text_is_too_odd_to_be_read(text: str) -> None:
-    assert asked(text=text).reading.fault is not None
+    assert asked(text=text).says.fault is not None
 
 
 @given(st.binary(max_size=200))
 def test_no_bytes_do_more_than_become_unreadable(payload: bytes) -> None:
     with pytest.raises(UnreadableError):
-        read_entry(payload, ROUTE, NOW_MS, KEYS)
+        READER.read(payload)
 
 
 def test_fields_of_a_later_release_are_passed_over() -> None:
     payload = msgspec.json.encode({**msgspec.to_builtins(sms()), "shard": {"a": [1]}})
-    assert read_entry(payload, ROUTE, NOW_MS, KEYS).sms == sms()
+    assert READER.read(payload).sms == sms()
 
 
 def test_what_ingest_has_read_is_believed_and_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
     one = sms(text="2 AZE 1111111")
     entry = ENCODER.encode(sealed_sms(KEYS.at(NOW_MS), one, read_sms(one, ROUTE)))
-    read_anew = read_entry(ENCODER.encode(one), ROUTE, NOW_MS, KEYS)
+    read_anew = READER.read(ENCODER.encode(one))
     monkeypatch.setattr("processor.reading.read_sms", None)
-    assert msgspec.structs.replace(read_entry(entry, ROUTE, NOW_MS, KEYS), payload=b"") == msgspec.structs.replace(
-        read_anew, payload=b""
-    )
+    believed = READER.read(entry)
+    assert (believed.phone, believed.text, believed.says) == (read_anew.phone, read_anew.text, read_anew.says)
 
 
 def test_what_another_release_has_read_is_read_again() -> None:
     one = sms(text="2 AZE 1111111")
     wrong = msgspec.structs.replace(read_sms(one, ROUTE), document="AZE9999999", owner=bytes(8))
     older = msgspec.structs.replace(wrong, grammar="00000000")
-    believed = read_entry(ENCODER.encode(sealed_sms(KEYS.at(NOW_MS), one, wrong)), ROUTE, NOW_MS, KEYS)
-    assert believed.reading.document == "AZE9999999"
-    anew = read_entry(ENCODER.encode(sealed_sms(KEYS.at(NOW_MS), one, older)), ROUTE, NOW_MS, KEYS)
-    assert (anew.reading.document, anew.owner) == ("AZE1111111", ROUTE.of_document("AZE1111111")[1])
+    believed = READER.read(ENCODER.encode(sealed_sms(KEYS.at(NOW_MS), one, wrong)))
+    assert believed.says.document == "AZE9999999"
+    anew = READER.read(ENCODER.encode(sealed_sms(KEYS.at(NOW_MS), one, older)))
+    assert (anew.says.document, anew.says.owner) == ("AZE1111111", ROUTE.of_document("AZE1111111")[1])

@@ -1,6 +1,5 @@
 """What rests under a day's key opens as it was stored, with that key alone, and nowhere else."""
 
-import base64
 from typing import Any
 
 import msgspec
@@ -12,7 +11,7 @@ from permits.identified import read_sms
 from permits.messages import ENCODER, SEALED_DECODER, SEALED_MARK, DeadLetter, InboundSms
 from runtime.day_keys import NONCES, DayKey, UnreadDayKeyError
 from runtime.keyring import UnsealedError
-from runtime.sealing import is_sealed, opened_letter, opened_sms, sealed_letter
+from runtime.sealing import content_of, is_sealed, opened_letter, opened_sms, sealed_letter
 from tests.day_keys import ROUTE, every_day, sealed
 
 DAY = "20260101"
@@ -38,7 +37,9 @@ def sms(**other: Any) -> InboundSms:
 )
 def test_an_sms_is_read_as_it_was_taken(one: InboundSms) -> None:
     stored = ENCODER.encode(sealed(KEY, one))
-    assert opened_sms(KEYS, SEALED_DECODER.decode(stored)) == (one, read_sms(one, ROUTE))
+    entry = SEALED_DECODER.decode(stored)
+    assert opened_sms(KEYS, entry) == one
+    assert content_of(KEYS, entry) == (one.sender, one.text, read_sms(one, ROUTE))
     assert b"994501234567" not in stored
     assert b"1111111" not in stored
 
@@ -50,19 +51,19 @@ def test_an_sms_is_read_as_it_was_taken(one: InboundSms) -> None:
         {"source": "other"},
         {"source": "dev\0agg-1", "id": ""},
         {"day": "20260102"},
-        {"sealed": "salam"},
+        {"sealed": b"salam"},
     ],
 )
-def test_what_was_altered_or_moved_to_another_message_does_not_open(other: dict[str, str]) -> None:
+def test_what_was_altered_or_moved_to_another_message_does_not_open(other: dict[str, str | bytes]) -> None:
     with pytest.raises(UnsealedError):
         opened_sms(KEYS, msgspec.structs.replace(sealed(KEY, sms()), **other))
 
 
 def test_each_byte_of_what_is_sealed_counts() -> None:
     entry = sealed(KEY, sms())
-    raw = base64.b64decode(entry.sealed)
+    raw = entry.sealed
     for at in range(len(raw)):
-        altered = base64.b64encode(raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :]).decode()
+        altered = raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :]
         with pytest.raises(UnsealedError):
             opened_sms(KEYS, msgspec.structs.replace(entry, sealed=altered))
 
