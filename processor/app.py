@@ -34,7 +34,7 @@ from runtime.telemetry import Log, start_logging
 HOUSEKEEPING_S: Final = 60.0
 PACE_S: Final = 0.0008
 """Times the partitions held: the least time between small batches of one, some 1,250 calls a second a worker."""
-BATCHES_AT_ONCE: Final = 4
+BATCHES_AT_ONCE: Final = 16
 """Batches of one worker under way: enough that the store never waits, few enough that none waits long for its sync."""
 
 
