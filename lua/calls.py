@@ -17,12 +17,12 @@ from permits.regimes import Limits, Rule
 Arg = bytes | str | int
 Command = list[Arg]
 
-_MESSAGE: Final = struct.Struct(">4s4s6sII2sBcBBB?B4sB")
+_MESSAGE: Final = struct.Struct(">4s4s6sII2sBcBBB?B4sB10s")
 MESSAGE_BYTES: Final = _MESSAGE.size
 message = _MESSAGE.pack
 """(field, owner's tag, digest, arrival s, timing, sender's first bytes, purpose, letter, days from arrival to the
 last of the batch, places of the rule row and the frame, known by its text, place of the hour, document's tail, minutes
-held) → MESSAGE_BYTES of a batch."""
+held, permit's code) → MESSAGE_BYTES of a batch."""
 ASK: Final = "?"
 """In the place of an outcome letter: the rules decide."""
 CANCEL: Final = "!"
@@ -75,7 +75,8 @@ class Batch(msgspec.Struct, frozen=True):
     rules: Sequence[bytes]
     """Rows of limits, lists and rules (`rule_row`)."""
     frames: Sequence[tuple[str, str]]
-    """Rests of refusals, before and after the document's tail."""
+    """Rests of replies: of refusals, before and after the document's tail; of an approval two, around its code and the
+    tail."""
     holders: Sequence[bytes]
     """The field of each message that asks to cancel."""
     texts: Sequence[Arg]

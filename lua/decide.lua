@@ -12,17 +12,18 @@
 --       8 messages, STRIDE bytes each:
 --           1-4 field | 5-25 entry without its letter | 26 letter, '?' where the rules decide, '!' where it asks
 --           to cancel a permit (of its purpose, 0: of any) | 27 days from the day of arrival to the last of the records'
---           | 28 rule row, from 1 | 29 refusal frame, 0: no reply | 30 1 = known by its text
+--           | 28 rule row, from 1 | 29 frame, 0: no reply | 30 1 = known by its text
 --           | 31 a '?': which hour's senders take its number, from 1; 0 where it is held | 32-35 document's tail
---           | 36 a '?': minutes that its approval is held, 0: not
---           A '?' has three frames in a row: for the quota, for abuse, for a list; a '!' two: cancelled, and nothing
+--           | 36 a '?': minutes that its approval is held, 0: not | 37-46 the code of its permit, if it is not held
+--           A '?' has five frames in a row: for the quota, for abuse, for a list, and two if approved: around the code,
+--           and around it again behind the tail; a held one has the first three. A '!' has two: cancelled, and nothing
 --           to cancel.
 --       9 sealed numbers of the senders, SEAL bytes a '?'  10 number of day records  11 number of '!'  12 now, ms
 --       13 number of rule rows, then the rows, bytes: refusals answered an hour, requests a day, phones a day, each
 --       0 for no limit; number of lists that bar, lists...; then {limit, count of purposes, purposes...}*
---       then the number of refusal frames, then (before, after) of each
+--       then the number of frames, then (before, after) of each
 --       then the expiry of each day record and each hour's senders, s
---       then texts: two a '?' (start of the reply, and the rest if approved, or what is held in its place), two a '!'
+--       then texts: the start of the reply, and with a '?' that is held, what is held in its place; two a '!'
 --       (start of the reply, and two times of 4 bytes, s: since when the SMS that obtained a permit must have arrived,
 --       and since when one without end must have begun), none for 'M', one for any other
 -- The holder's records: an officer has changed the permit of a field 's<digest, hex>-<moment of its decision, s>'.
@@ -32,9 +33,10 @@
 --       'gap': the batch does not begin at the head of the stream: read again from there.
 --       Entries removed are those from the first to the last: another number than the batch's says that one between
 --       was deleted by hand, or left out by the caller.
-local STRIDE = 36
+local STRIDE = 46
 local SEAL = 16
 local FRAME_OF = {[QUOTA] = 0, [ABUSE] = 1, [BLOCKED] = 2, [CANCELLED] = 0, [CANCELLED_HELD] = 0, [NOTHING] = 1}
+local APPROVAL_AT = 3
 local DAYS_AT = 8
 
 -- Fails before anything is written where a key holds another type: there is no rollback.
@@ -191,7 +193,9 @@ local function decide(keys, args)
           held[#held + 1] = string.format('%.0f', math.max(now_ms, u32(blob, base + 15) * 1000) + hold * 60000)
           held[#held + 1] = args[at + 1] .. sub(seals, sealed + 1, sealed + SEAL)
         elseif letter == APPROVED then
-          answers[#answers + 1] = args[at] .. args[at + 1]
+          local own, code = frames_at + 2 * (frame + APPROVAL_AT) - 2, sub(blob, base + 37, base + 46)
+          answers[#answers + 1] = args[at] .. args[own] .. code .. args[own + 1] .. sub(blob, base + 32, base + 35)
+            .. args[own + 2] .. code .. args[own + 3]
           local kept = senders[hour]
           kept[#kept + 1] = field .. sub(blob, base + 9, base + 14)
           kept[#kept + 1] = sub(seals, sealed + 1, sealed + SEAL)
@@ -208,7 +212,7 @@ local function decide(keys, args)
         end
       end
       if asked == ASK then
-        at = at + 2
+        at = at + (byte(blob, base + 36) > 0 and 2 or 1)
         sealed = sealed + SEAL
       elseif asked == CANCEL then
         at = at + 2

@@ -1,6 +1,6 @@
 """The words of an approval, as JSON with room for the document's tail and the permit's code.
 
-Used where an SMS is decided (`batch`) and where an approval is told after its hold (`held_replies`).
+Used where an SMS is decided (`numbered`) and where an approval is told after its hold (`held_replies`).
 """
 
 from typing import Final
@@ -14,8 +14,8 @@ from permits.replies import Script, Texts
 REPLY_WORTH_MS: Final = DAY_MS
 """A refusal, or a permit without end, is worth sending for a day."""
 
-Frames = tuple[str, str, str, str]
-"""What stands before the code, before the tail, before the code again, and after it."""
+Frames = tuple[tuple[str, str], tuple[str, str]]
+"""What stands before the code and before the tail; before the code again and after it."""
 
 
 class Wordings:
@@ -40,12 +40,12 @@ def approval(texts: Texts, purpose: Purpose, lang: Lang, from_ms: int) -> Frames
     until = "null" if until_ms is None else f'"{rfc3339(until_ms)}"'
     expires = rfc3339(from_ms + REPLY_WORTH_MS if until_ms is None else until_ms)
     dates = f'","valid_from":"{rfc3339(from_ms)}","valid_until":{until},"expires_at":"{expires}","text":"{before}'
-    return '"verdict":"approved","reason":null,"permit":"', dates, between, f'{after}"}}'
+    return ('"verdict":"approved","reason":null,"permit":"', dates), (between, f'{after}"}}')
 
 
 def joined(frames: Frames, permit: str, document_tail: str) -> str:
     """The rest of one reply."""
-    start, before, between, after = frames
+    (start, before), (between, after) = frames
     return start + permit + before + document_tail + between + permit + after
 
 

@@ -31,7 +31,7 @@ from permits.outcomes import DEAD, MOVED, REFUSALS
 from permits.partition import FIELD_BYTES, Route
 from permits.policy import Policy
 from permits.replies import Texts
-from processor.approvals import Wordings, joined
+from processor.approvals import Wordings
 from processor.busy_phones import BusyPhones
 from processor.kinds import InForce, Kind
 from processor.numbered import Numbered
@@ -47,6 +47,7 @@ COUNTS_DAYS: Final = 8
 EXPIRY_STAGGER_S: Final = 20
 """Records of one day expire partition by partition, not all at midnight."""
 NO_TAIL: Final = b"    "
+NO_PERMIT: Final = b""
 CANCELS: Final = CANCEL.encode()
 ABUSE: Final = REFUSALS["abuse_sender"].encode()
 
@@ -189,20 +190,20 @@ class _Draft:
         self._texts.append(ENCODER.encode(head)[:-1] + b",")
         arrived_s = arrived_ms // 1000
         hour = hold = 0
+        permit = NO_PERMIT
         if kind.letter == CANCELS:
             self._cancel(owner, kind.code)
         elif kind.reason is None and document_tail is not None:
             # Its number is kept if it is approved, which the function alone will know.
             self._senders.append((asked.phone, says.lang, owner, digest))
             hold = kind.hold
-            if kind.approval is None:
+            if hold:
                 self._texts.append(self._waiting(name, asked, kind.code, document_tail))
             else:
                 hour = kind.hour
                 if arrived_s > self._now_s and kind.purpose is not None:
                     hour = self.numbered.hour(kind.purpose, arrived_s)
-                permit = codes.encode(self._index, owner, digest)
-                self._texts.append(joined(kind.approval, permit, document_tail))
+                permit = codes.encode(self._index, owner, digest).encode()
         arrival_day, asked_day = asked.arrival_day, asked.asked_day
         self._messages.append(
             message(
@@ -221,6 +222,7 @@ class _Draft:
                 hour,
                 NO_TAIL if document_tail is None else document_tail.encode(),
                 hold,
+                permit,
             )
         )
         self._rows.append(
@@ -336,7 +338,9 @@ class _Draft:
         )
 
     def _unowned(self, entry_id: bytes, letter: str, sms_id: str, source: str, arrived_ms: int) -> None:
-        self._messages.append(message(b"", b"", b"", 0, 0, b"", 0, letter.encode(), 0, 0, 0, False, 0, NO_TAIL, 0))
+        self._messages.append(
+            message(b"", b"", b"", 0, 0, b"", 0, letter.encode(), 0, 0, 0, False, 0, NO_TAIL, 0, NO_PERMIT)
+        )
         self._rows.append(
             AuditRow(entry_id.decode(), sms_id, source, 0, "", "", arrived_ms, arrived_ms, False, 0, "", "", "")
         )

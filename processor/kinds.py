@@ -15,7 +15,6 @@ from permits.outcomes import REFUSALS, Reason
 from permits.policy import Policy
 from permits.regimes import Purpose, Regime
 from permits.sms import Reading
-from processor.approvals import Frames
 from processor.numbered import RULED, Numbered
 
 Turn = Literal["cancels", "abuse_sender"]
@@ -36,12 +35,11 @@ class Kind(msgspec.Struct, frozen=True, gc=False):
     """0 where the regime knows no such purpose."""
     rule: int
     frame: int
-    """Places in the batch, of what it must pass and of the first of its refusals."""
+    """Places in the batch, of what it must pass and of the first of its answers."""
     minutes: int = 0
     hold: int = 0
     hour: int = 0
     """Place of the hour before which its permit ends, if it has arrived by now."""
-    approval: Frames | None = None
 
 
 class InForce:
@@ -72,11 +70,14 @@ class InForce:
             purpose=purpose,
             code=purpose.code,
             rule=numbered.rule(self.regime, purpose),
-            frame=numbered.frames_of(self.regime, reading.lang, RULED, purpose.code),
+            frame=(
+                numbered.refusals(self.regime, reading.lang, RULED, purpose.code)
+                if hold
+                else numbered.answers(self.regime, reading.lang, purpose)
+            ),
             minutes=purpose.minutes or 0,
             hold=hold,
             hour=0 if hold else numbered.hour(purpose, 0),
-            approval=None if hold else numbered.approval(self.regime, purpose, reading.lang),
         )
 
     def turned(self, reading: Reading, turn: Turn) -> Kind:
@@ -84,7 +85,7 @@ class InForce:
         purpose = self.regime.purpose(reading.purpose)
         if turn != "cancels":
             return self._refused(reading, turn, purpose)
-        told = self._numbered.frames_of(
+        told = self._numbered.refusals(
             self.regime, reading.lang, ("cancelled", "nothing_to_cancel"), None if purpose is None else purpose.code
         )
         rule = self._numbered.rule(self.regime, None)
@@ -92,5 +93,5 @@ class InForce:
 
     def _refused(self, reading: Reading, reason: Reason, purpose: Purpose | None) -> Kind:
         code = 0 if purpose is None else purpose.code
-        frame = self._numbered.frames_of(self.regime, reading.lang, (reason,), code or None)
+        frame = self._numbered.refusals(self.regime, reading.lang, (reason,), code or None)
         return Kind(REFUSALS[reason].encode(), reason, purpose, code, self._numbered.rule(self.regime, None), frame)

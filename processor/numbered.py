@@ -3,6 +3,7 @@
 Used by `batch`, in which a place is a byte of a message, counted from 1.
 """
 
+from collections.abc import Sequence
 from typing import Final, Literal
 
 from lua.calls import rule_row
@@ -12,13 +13,14 @@ from permits.outcomes import Reason
 from permits.policy import Policy
 from permits.regimes import Purpose, Regime
 from permits.replies import Texts
-from processor.approvals import REPLY_WORTH_MS, Frames, ends_s
-from processor.approvals import approval as worded
+from processor.approvals import REPLY_WORTH_MS, approval, ends_s
 
 MOST_NUMBERED: Final = 255
 """Places fit in one byte."""
 Told = Reason | Literal["cancelled"]
 """What a frame tells: why there is no permit, or that there is none any more."""
+MOST_FRAMES: Final = 5
+"""Of one kind of SMS."""
 RULED: Final[tuple[Reason, ...]] = ("quota", "abuse_document", "blocked")
 """Why rules, limits and lists refuse, in the order of their frames."""
 
@@ -39,8 +41,7 @@ class Numbered:
         self.is_full = False
         """Whether another entry might need a rule or a frame more than one byte can number."""
         self._rule_at: dict[tuple[str, int], int] = {}
-        self._frame_at: dict[tuple[str, Lang, tuple[Told, ...], int | None], int] = {}
-        self._approvals: dict[tuple[str, int, Lang], Frames] = {}
+        self._frame_at: dict[tuple[object, ...], int] = {}
 
     def rule(self, regime: Regime, purpose: Purpose | None) -> int:
         """Row of what a request under a purpose must pass, or of a refusal's limits alone, counted from 1."""
@@ -58,28 +59,34 @@ class Numbered:
         hour = hour_end(ends_s(purpose, max(self._now_s, arrived_s)))
         return self.hour_at.setdefault(hour, len(self.hour_at) + 1)
 
-    def frames_of(self, regime: Regime, lang: Lang, reasons: tuple[Told, ...], purpose: int | None) -> int:
+    def refusals(self, regime: Regime, lang: Lang, reasons: tuple[Told, ...], purpose: int | None) -> int:
         """Number of the first of the rests, one a reason, counted from 1."""
         key = (regime.name, lang, reasons, purpose)
-        at = self._frame_at.get(key)
-        if at is None:
-            at = self._frame_at[key] = len(self.frames) + 1
-            self.frames += [self._frame(regime, lang, reason, purpose) for reason in reasons]
-            self._grown()
+        return self._frame_at.get(key) or self._placed(
+            key, [self._refusal(regime, lang, reason, purpose) for reason in reasons]
+        )
+
+    def answers(self, regime: Regime, lang: Lang, purpose: Purpose) -> int:
+        """Number of the first of the rests of a request: those of `RULED`, and two that are its approval."""
+        key = (regime.name, lang, None, purpose.code)
+        return self._frame_at.get(key) or self._placed(
+            key,
+            [
+                *(self._refusal(regime, lang, reason, purpose.code) for reason in RULED),
+                *approval(self._regime_texts[regime.name], purpose, lang, self._now_ms),
+            ],
+        )
+
+    def _placed(self, key: tuple[object, ...], frames: Sequence[tuple[str, str]]) -> int:
+        at = self._frame_at[key] = len(self.frames) + 1
+        self.frames += frames
+        self._grown()
         return at
 
-    def approval(self, regime: Regime, purpose: Purpose, lang: Lang) -> Frames:
-        """Rest of an approval that holds from now on."""
-        key = (regime.name, purpose.code, lang)
-        frames = self._approvals.get(key)
-        if frames is None:
-            frames = self._approvals[key] = worded(self._regime_texts[regime.name], purpose, lang, self._now_ms)
-        return frames
-
     def _grown(self) -> None:
-        self.is_full = len(self.rules) >= MOST_NUMBERED or len(self.frames) + len(RULED) > MOST_NUMBERED
+        self.is_full = len(self.rules) >= MOST_NUMBERED or len(self.frames) + MOST_FRAMES > MOST_NUMBERED
 
-    def _frame(self, regime: Regime, lang: Lang, reason: Told, purpose: int | None) -> tuple[str, str]:
+    def _refusal(self, regime: Regime, lang: Lang, reason: Told, purpose: int | None) -> tuple[str, str]:
         """What stands before and after the document's tail in a refusal, or where a permit was cancelled."""
         texts = self._regime_texts[regime.name]
         if reason == "cancelled":

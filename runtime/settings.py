@@ -57,14 +57,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         float, Meta(gt=0, le=1, description="share of the store's maxmemory above which ingest answers 503")
     ] = 0.8
     store_memory_mb: Annotated[int, Meta(ge=64, description="maxmemory of the embedded store")] = 4096
-    batch: Annotated[
-        int,
-        Meta(
-            ge=1,
-            le=512,
-            description="SMS decided in one call; more than that hardly fit what a Unix socket takes at once",
-        ),
-    ] = 384
+    batch: Annotated[int, Meta(ge=1, le=512, description="SMS decided in one call")] = 512
     lease_ms: Annotated[int, Meta(ge=2000, description="how long a silent process keeps its partitions")] = 5000
     operator: Annotated[Literal["console", "http"], Meta(description="where replies go")] = "console"
     operator_url: Annotated[str, Meta(description="the http operator's address")] = ""

@@ -40,6 +40,8 @@ PLAIN: Final = ('"malformed"}', "")
 """The rest of a refusal that names no document."""
 TAILED: Final = (('"quota ', '"}'), ('"abuse_document ', '"}'), ('"blocked ', '"}'))
 """What stands around the document's tail in those that do."""
+APPROVED: Final = (('"approved ', " "), (" ", '"}'))
+"""What stands around code, tail and code again in an approval."""
 CANCELLED: Final = (('"cancelled ', '"}'), ('"nothing_to_cancel ', '"}'))
 ARRIVED_SINCE_S: Final = MIDNIGHT_MS // 1000 - 3 * 86_400
 ENDLESS_SINCE_S: Final = MIDNIGHT_MS // 1000 - 86_400
@@ -96,6 +98,11 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     def sender(self) -> bytes:
         """Keyed hash of the phone."""
         return ROUTE.of_sender(self.phone)[1]
+
+    @property
+    def permit(self) -> str:
+        """The code of its permit: the function does not look into it."""
+        return f"P{int.from_bytes(self.digest) % 10**9:09}"
 
     @property
     def sealed(self) -> bytes:
@@ -158,9 +165,6 @@ def reply_start(tag: str, entry_id: bytes) -> str:
     return f'{{"id":"{tag}-{entry_id.decode()}","text":'
 
 
-APPROVAL_REST: Final = '"approved"}'
-
-
 def build(tag: str, entries: Sequence[Entry], *, epoch: str, decided_ms: int, today: int) -> Batch:
     """One batch; its day records reach from the earliest that can matter to today's."""
     days = [ask.arrival_day for _, ask in entries]
@@ -171,6 +175,8 @@ def build(tag: str, entries: Sequence[Entry], *, epoch: str, decided_ms: int, to
     for entry_id, ask in entries:
         asks = ask.outcome == ASK
         frame = ask.frames or (TAILED if asks else CANCELLED if ask.outcome == CANCEL else (PLAIN,))
+        if asks and not ask.hold_minutes:
+            frame += APPROVED
         timing = records.timing(
             arrived_s=ask.arrived_ms // 1000,
             decided_s=decided_ms // 1000,
@@ -198,6 +204,7 @@ def build(tag: str, entries: Sequence[Entry], *, epoch: str, decided_ms: int, to
         blob.append(hours.place(hour_end(ask.ends_s(decided_ms))) if asks and not ask.hold_minutes else 0)
         blob += ask.tail.encode().rjust(4)
         blob.append(ask.hold_minutes)
+        blob += ask.permit.encode()
         if ask.outcome == DEAD:
             texts.append(f'{{"entry_id":"{entry_id.decode()}"}}')
         elif ask.outcome != MOVED:
@@ -205,7 +212,7 @@ def build(tag: str, entries: Sequence[Entry], *, epoch: str, decided_ms: int, to
             if ask.outcome == CANCEL:
                 texts.append(cancellable_since(arrived_since_s=ARRIVED_SINCE_S, endless_since_s=ENDLESS_SINCE_S))
             if asks:
-                texts.append(ask.waiting(entry_id) if ask.hold_minutes else APPROVAL_REST)
+                texts += [ask.waiting(entry_id)] if ask.hold_minutes else []
                 seals += ask.sealed
         rows.append(_audit_row(entry_id, ask))
     audit = AuditBatch(partition=0, epoch=int(epoch), policy="test", decided_ms=decided_ms, rows=rows)

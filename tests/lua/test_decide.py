@@ -24,6 +24,10 @@ async def expires_s(partition: Partition, key: str) -> int:
     return await partition.store.execute_command("EXPIRETIME", key)
 
 
+def approval(ask: Ask) -> str:
+    return f'"approved {ask.permit} {ask.tail} {ask.permit}"}}'
+
+
 async def test_an_approval_is_recorded_answered_audited_and_counted(partition: Partition) -> None:
     ask = Ask(id="agg-1")
     [(entry_id, _)] = pushed = await partition.push(ask)
@@ -44,7 +48,7 @@ async def test_an_approval_is_recorded_answered_audited_and_counted(partition: P
             letter="a",
         )
     ]
-    assert await partition.replies() == [reply_start("t", entry_id) + '"approved"}']
+    assert await partition.replies() == [reply_start("t", entry_id) + approval(ask)]
     [(audit, letters, silent)] = await partition.audit()
     assert (letters, silent) == ("a", "")
     assert [(row.entry_id, row.sms_id, row.owner) for row in audit.rows] == [
@@ -97,9 +101,9 @@ async def test_each_reply_of_a_mixed_batch_has_its_own_words_in_stream_order(par
     assert reply.letters == "amXMDaq"
     ids = [entry_id for entry_id, _ in pushed]
     assert await partition.replies() == [
-        reply_start("t", ids[0]) + '"approved"}',
+        reply_start("t", ids[0]) + approval(asks[0]),
         reply_start("t", ids[1]) + '"malformed"}',
-        reply_start("t", ids[5]) + '"approved"}',
+        reply_start("t", ids[5]) + approval(asks[5]),
         reply_start("t", ids[6]) + '"quota 4321"}',
     ]
     assert await partition.texts(partition.keys.dead) == [f'{{"entry_id":"{ids[2].decode()}"}}']

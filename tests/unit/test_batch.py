@@ -82,6 +82,18 @@ def around(tail: str, frame: tuple[str, str]) -> tuple[str, str, str]:
     return frame[0], tail, frame[1]
 
 
+def approved(batch: Batch, at: int = 0) -> bytes:
+    """The reply of the first message that is left to the rules, if it is approved."""
+    start = at * MESSAGE_BYTES
+    frame, tail, permit = (
+        batch.messages[start + 28],
+        batch.messages[start + 31 : start + 35],
+        batch.messages[start + 36 :][:10],
+    )
+    (begin, before), (between, after) = batch.frames[frame + 2 : frame + 4]
+    return joined(batch.texts[0], begin, permit, before, tail, between, permit, after)
+
+
 def prepare(*payloads: bytes | None, policy: Policy | None = None, unfit: str | None = None) -> Batch:
     return preparer(policy).prepare(numbered(*payloads), epoch="7", now_ms=NOW_MS, unfit=unfit).batch
 
@@ -107,8 +119,8 @@ def test_a_fault_of_form_is_a_refusal_before_the_rules_are_asked(text: str, reas
 def test_a_well_formed_request_is_left_to_the_rules_with_both_answers_ready() -> None:
     batch = prepare(payload("2 AZE 1111111"))
     assert letters(batch) == "?"
-    start, rest = batch.texts
-    approval = REPLY_DECODER.decode(joined(start, rest))
+    [start] = batch.texts
+    approval = REPLY_DECODER.decode(approved(batch))
     assert (approval.verdict, approval.document_tail, approval.valid_until) == (
         "approved",
         "1111",
@@ -125,7 +137,7 @@ def test_first_last_count_and_rows_agree_with_the_entries() -> None:
     assert (batch.first_id, batch.last_id, batch.count) == (b"1767254399000-0", b"1767254399000-3", 4)
     assert letters(batch) == "?XmM"
     assert len(batch.messages) == 4 * MESSAGE_BYTES
-    assert len(batch.texts) == 2 + 1 + 1 + 0
+    assert len(batch.texts) == 1 + 1 + 1 + 0
     audit = AUDIT_DECODER.decode(batch.audit)
     assert [row.entry_id for row in audit.rows] == [f"1767254399000-{at}" for at in range(4)]
     assert (audit.epoch, audit.partition, audit.decided_ms) == (7, HOME, NOW_MS)
@@ -192,8 +204,8 @@ def test_records_expire_after_the_days_that_the_policy_needs() -> None:
 
 def test_equal_requests_share_rules_and_frames() -> None:
     batch = prepare(*(payload("2 AZE 1111111", id=str(n)) for n in range(500)))
-    assert (len(batch.rules), len(batch.frames)) == (1, 3)
-    assert len(batch.texts) == 1000
+    assert (len(batch.rules), len(batch.frames)) == (1, 5)
+    assert len(batch.texts) == 500
 
 
 def test_the_rules_of_the_moment_of_receipt_hold(tmp_path: Path) -> None:
@@ -213,8 +225,7 @@ def test_the_rules_of_the_moment_of_receipt_hold(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("sms_id", ['"', "\\", "\0", "é\n", "x" * 65_536, "\U0001f600"])
 def test_an_odd_id_does_not_break_the_reply(sms_id: str) -> None:
-    start, rest = prepare(payload("2 AZE 1111111", id=sms_id)).texts
-    assert REPLY_DECODER.decode(joined(start, rest)).in_reply_to == sms_id
+    assert REPLY_DECODER.decode(approved(prepare(payload("2 AZE 1111111", id=sms_id)))).in_reply_to == sms_id
 
 
 def test_the_oldest_arrival_is_told() -> None:
@@ -267,7 +278,7 @@ def test_a_batch_ends_before_its_frames_cannot_be_numbered(tmp_path: Path) -> No
         *(payload(f"{code} AZE 1111111 {word}") for code in range(1, 256) for word in ("", "пожалуйста"))
     )
     batch = preparer(policies.load(path)).prepare(entries, epoch="7", now_ms=NOW_MS).batch
-    assert (batch.count, len(batch.frames)) == (85, 255)
+    assert (batch.count, len(batch.frames)) == (51, 255)
     assert batch.last_id == entries[batch.count - 1][0]
 
 
@@ -330,9 +341,9 @@ def test_the_hour_is_that_of_the_end_which_the_record_tells_though_an_arrival_li
 
 def test_the_trace_of_an_sms_stands_in_its_reply_and_without_one_nothing_does() -> None:
     trace = f"00-{'a' * 32}-{'b' * 16}-01"
-    start, rest, plain, _ = prepare(payload("2 AZE 1111111", trace=trace), payload("2 AZE 1111111")).texts
-    assert REPLY_DECODER.decode(joined(start, rest)).trace == trace
-    assert b"trace" not in joined(plain)
+    batch = prepare(payload("2 AZE 1111111", trace=trace), payload("2 AZE 1111111"))
+    assert REPLY_DECODER.decode(approved(batch)).trace == trace
+    assert b"trace" not in joined(batch.texts[1])
 
 
 # --- the cancel word
@@ -405,12 +416,13 @@ def told(batch: Batch, at: int) -> tuple[object, ...]:
     """What the message at a place comes to, with what it names by its place in the batch written out."""
     start = at * MESSAGE_BYTES
     code, letter, _, rule, frame, by_text, hour = batch.messages[start + 24 : start + 31]
+    frames = 0 if not frame else 1 if letter != ord("?") else 3 if batch.messages[start + 35] else 5
     return (
         batch.messages[start : start + 24],
         code,
         letter,
         batch.rules[rule - 1] if rule else None,
-        batch.frames[frame - 1] if frame else None,
+        batch.frames[frame - 1 : frame - 1 + frames],
         by_text,
         batch.hours[hour - 1] if hour else None,
         batch.messages[start + 31 : start + MESSAGE_BYTES],
