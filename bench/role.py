@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from bench.backlog import ROUTING_KEY
+from bench.machine import cpu_us
 
-START_S: Final = 30.0
-TICK_US: Final = 1e6 / os.sysconf("SC_CLK_TCK")
 PYTHON: Final = (sys.executable,)
 
 
@@ -21,12 +20,14 @@ class Running:
     """One process."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", log: Path) -> None:
+        if not Path("/proc/self/schedstat").exists():
+            raise SystemExit("icaze bench: process times are read from /proc, so this needs Linux")
         self._process = process
         self._log = log
 
     @property
     def cpu_us(self) -> float:
-        """Processor time that it has used, all of its threads and ended children, in ticks of 10 ms (Linux)."""
+        """Processor time that it has used, all of its threads."""
         return cpu_us(self._process.pid)
 
     @property
@@ -38,15 +39,6 @@ class Running:
         """SystemExit with its last words where it has ended."""
         if self._process.poll() is not None:
             raise SystemExit(f"icaze bench: a process ended early: {self._log.read_text(errors='replace')[-2000:]}")
-
-
-def cpu_us(pid: int) -> float:
-    """Processor time of a process."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except FileNotFoundError:
-        raise SystemExit("icaze bench: process times are read from /proc, so this needs Linux") from None
-    return sum(int(field) for field in fields[11:15]) * TICK_US
 
 
 def queued_us(pid: int) -> float:
