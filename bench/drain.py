@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
-from bench import limit, naive
+from bench import limit, naive, stacks
 from bench.arguments import backlog_conditions, of_backlog
 from bench.backlog import Backlog
 from bench.measurement import Measurement, Target, conditions, rounded
@@ -64,6 +64,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """How much, how often, and beside whom."""
     of_backlog(parser, messages=100_000)
     parser.add_argument("--no-peer", action="store_true", help="leave FastStream out")
+    parser.add_argument(
+        "--profile", action="store_true", help="one more round, to see where the time goes (py-spy, perf)"
+    )
 
 
 def measure(arguments: argparse.Namespace) -> Measurement:
@@ -73,6 +76,7 @@ def measure(arguments: argparse.Namespace) -> Measurement:
 
 
 def _rounds(arguments: argparse.Namespace, folder: Path) -> Measurement:
+    spy = stacks.sampler() if arguments.profile else None
     backlog = Backlog(arguments.messages, mix=arguments.mix, seed=arguments.seed, partitions=arguments.partitions)
     client = naive.client()
     asked = _references(backlog, client, folder, with_peer=not arguments.no_peer)
@@ -109,7 +113,7 @@ def _rounds(arguments: argparse.Namespace, folder: Path) -> Measurement:
         references=rounded({name: median(one[name] for one in beside) for name in beside[0]}),
         ratios=rounded(ratios(ours, beside)),
         targets=TARGETS,
-        plots=plots(spells),
+        plots=plots(spells) + (stacks.profile(backlog, folder, spy) if spy else []),
     )
 
 

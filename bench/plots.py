@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from bench import flames
 from bench.measurement import Target
 
 WIDTH: Final = 560
@@ -36,11 +37,17 @@ class Plot(msgspec.Struct, kw_only=True):
     x: str = ""
     y: str = ""
     lines: dict[str, list[tuple[float, float]]] = {}
+    bars: dict[str, float] = {}
+    stacks: dict[str, int] = {}
 
 
 def drawn(described: Mapping[str, Any]) -> str:
     """A plot that a measurement describes; ValidationError where it cannot be read."""
     plot = msgspec.convert(described, Plot)
+    if plot.stacks:
+        return figure(plot.title, flames.drawn(plot.stacks), wide=True)
+    if plot.bars:
+        return bars(plot.title, plot.y, plot.bars)
     lines = {name: points for name, points in plot.lines.items() if points}
     if not lines:
         return figure(plot.title, '<p class="none">nothing was seen</p>')
@@ -48,9 +55,10 @@ def drawn(described: Mapping[str, Any]) -> str:
     return figure(plot.title, svg + _legend(lines))
 
 
-def figure(title: str, inside: str) -> str:
+def figure(title: str, inside: str, *, wide: bool = False) -> str:
     """What is drawn, under its title."""
-    return f"<figure><figcaption>{escape(title)}</figcaption>{inside}</figure>"
+    named = '<figure class="all">' if wide else "<figure>"
+    return f"{named}<figcaption>{escape(title)}</figcaption>{inside}</figure>"
 
 
 def bars(

@@ -26,6 +26,11 @@ class Running:
         self._log = log
 
     @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._process.pid
+
+    @property
     def cpu_us(self) -> float:
         """Processor time that it has used, all of its threads."""
         return cpu_us(self._process.pid)

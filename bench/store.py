@@ -99,6 +99,11 @@ class Store:
         stats = self.client.info("commandstats")
         return float(sum(stats.get(f"cmdstat_{name}", {"usec": 0})["usec"] for name in names))
 
+    def commands_us(self) -> dict[str, float]:
+        """Time inside every command since the start, by its name."""
+        told = self.client.info("commandstats")
+        return {name.removeprefix("cmdstat_"): float(stats["usec"]) for name, stats in told.items()}
+
     def calls_of(self, name: str) -> int:
         """How often a command was called."""
         return int(self.client.info("commandstats").get(f"cmdstat_{name}", {"calls": 0})["calls"])
