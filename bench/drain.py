@@ -76,8 +76,12 @@ def measure(arguments: argparse.Namespace) -> Measurement:
 
 
 def _rounds(arguments: argparse.Namespace, folder: Path) -> Measurement:
-    spy = stacks.sampler() if arguments.profile else None
+    sampler = stacks.sampler() if arguments.profile else None
     backlog = Backlog(arguments.messages, mix=arguments.mix, seed=arguments.seed, partitions=arguments.partitions)
+    profiled: list[dict[str, Any]] = []
+    if sampler is not None:
+        say("a round to look at; where that may not be done, better now than after the others")
+        profiled = stacks.profile(backlog, folder, sampler)
     client = naive.client()
     asked = _references(backlog, client, folder, with_peer=not arguments.no_peer)
     ours: list[Drained] = []
@@ -113,7 +117,7 @@ def _rounds(arguments: argparse.Namespace, folder: Path) -> Measurement:
         references=rounded({name: median(one[name] for one in beside) for name in beside[0]}),
         ratios=rounded(ratios(ours, beside)),
         targets=TARGETS,
-        plots=plots(spells) + (stacks.profile(backlog, folder, spy) if spy else []),
+        plots=plots(spells) + profiled,
     )
 
 

@@ -45,13 +45,13 @@ def profile(backlog: Backlog, folder: Path, spy: str) -> list[dict[str, Any]]:
             look_too = [perf, "record", "--pid", store.pid, "-F", RATE_HZ, "-o", data] if perf else []
             with _looking(look, folder), _looking(look_too, folder):
                 watch(store, worker, backlog.inbound, backlog.messages)
-            spent = {name: (us - before.get(name, 0)) / left for name, us in store.commands_us().items()}
+            spent = {name: (us - before.get(name, 0)) / max(left, 1) for name, us in store.commands_us().items()}
     seen = {"worker": stacks(raw.read_text())}
     if perf:
         words = [perf, "script", "-i", str(data), "-F", "ip,sym,dso"]
         seen["server"] = functions(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
     told: list[dict[str, Any]] = [
-        {"title": f"{role}: where its time goes", "kind": "stacks", "stacks": found} for role, found in seen.items()
+        {"title": f"{whose}: where its time goes", "kind": "stacks", "stacks": found} for whose, found in seen.items()
     ]
     commands = {name: round(us, 2) for name, us in sorted(spent.items(), key=lambda one: -one[1]) if us > LEAST_US}
     title = "server: time inside commands a message; those called by the function are in its own, too"
