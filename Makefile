@@ -20,10 +20,10 @@ lint: $(VENV)/.dev
 bench: $(VENV)/.dev
 	@$(VENV)/bin/python -m bench.national_day
 bench-api: $(VENV)/.dev
-	@$(VENV)/bin/python -m bench.api_ratio && $(VENV)/bin/python -m bench.open_loop --with-pipeline
+	@$(VENV)/bin/icaze bench api && $(VENV)/bin/icaze bench open-loop --with-pipeline
 bench-peak: $(VENV)/.bench
 bench-%: $(VENV)/.dev
-	@$(VENV)/bin/python -m bench.$*
+	@$(VENV)/bin/icaze bench $*
 
 check: test lint
 

@@ -24,7 +24,7 @@ COMMANDS: Final = {
     "unblock": ("processor.unblock_command", "take a document off a status list"),
     "day": ("bench.day", "a synthetic national day, as NDJSON"),
     "replay": ("bench.replay", "push a trace through ingest; with --dry-run, judge the archive by another policy"),
-    "bench": ("bench.command", "measure this machine: drain, limit, memory, peers"),
+    "bench": ("bench.command", "measure this machine: drain, ingest, limit, peak, memory, scale and more"),
     "verify": ("processor.verification.command", "check the promises from audit trail, journal and sink log"),
     "reconcile": ("dispatch.reconcile", "hold our feed against what the Ministry has"),
     "audit": ("processor.archive.command", "the archived trails: prove their chain, show their entries"),

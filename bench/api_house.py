@@ -5,7 +5,6 @@ Used by `national_day`, and by all that measure the api.
 
 import json
 import os
-import platform
 import re
 import subprocess
 import sys
@@ -15,7 +14,7 @@ import urllib.request
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -78,17 +77,6 @@ def opened(folder: Path, settings: Mapping[str, str]) -> Generator[ApiHouse, Non
     finally:
         process.terminate()
         process.wait(timeout=60)
-
-
-def conditions(**more: object) -> dict[str, Any]:
-    """What every measurement here says about its machine."""
-    return {
-        "cpu": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "durability": "fsync",
-        **more,
-    }
 
 
 def _doors(log: Path, process: "subprocess.Popen[bytes]") -> dict[str, str]:

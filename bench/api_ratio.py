@@ -1,4 +1,4 @@
-"""The api's speed as a share of a bare aiohttp handler that answers the same bytes, on one core, side by side.
+"""`icaze bench api`: the api's speed as a share of a bare aiohttp handler's that answers the same bytes, side by side.
 
 Starts a whole system, asks about a document with a permit and one without, as status and as a check, and asks a bare
 server of the same answer in turn. The server measured has a core of its own; the store and the load share the other.
@@ -9,7 +9,6 @@ programs run on the machine.
 import argparse
 import json
 import os
-import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -21,6 +20,7 @@ from bench import api_house
 from bench.arguments import positive, positive_number
 from bench.line import request_bytes
 from bench.machine import cores, pin
+from bench.measurement import Measurement, conditions
 from bench.pairs import Compared, Server, fixed, paired
 
 CONNECTIONS: Final = 128
@@ -45,11 +45,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--connections", type=positive, default=CONNECTIONS, help="that ask, of either server (default %(default)s)"
     )
     parser.add_argument("--rounds", type=positive, default=ROUNDS, help="paired rounds (default %(default)s)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """0 where everything was answered; the ratios are for the reader to judge."""
+def measure(arguments: argparse.Namespace) -> Measurement:
+    """All cases; SystemExit where a question is not answered."""
     server_core, other_core = cores()
     os.sched_setaffinity(0, {other_core})  # and of all that is started from here
     compared, rounds = Compared(), arguments.rounds
@@ -69,22 +68,14 @@ def run(arguments: argparse.Namespace) -> int:
                 bare = Server(bare_url, bare_pid, ours.requests)
                 pairs = paired(ours, bare, rounds=rounds, seconds=arguments.seconds, connections=arguments.connections)
             compared.add(case, pairs)
-    report = {
-        "measurement": "api_ratio",
-        "conditions": api_house.conditions(
-            connections=arguments.connections, rounds=rounds, seconds=arguments.seconds, notes=notes
+    return Measurement(
+        measurement="api",
+        conditions=conditions(
+            repeats=rounds, connections=arguments.connections, seconds=arguments.seconds, notes=notes
         ),
         **msgspec.structs.asdict(compared),
-    }
-    print(json.dumps(report, indent=None if arguments.json else 2))
-    return 0
+    )
 
 
 def _requests(house: api_house.ApiHouse, path: str, tokens: Iterable[str], body: bytes) -> list[bytes]:
     return [request_bytes(house.doors["api"], path, token, body) for token in tokens]
-
-
-if __name__ == "__main__":
-    _parser = argparse.ArgumentParser(prog="python -m bench.api_ratio", description=__doc__)
-    configure(_parser)
-    sys.exit(run(_parser.parse_args()))

@@ -4,13 +4,14 @@ The SMS go once through a real `icaze ingest`; what it has stored, sealed and re
 the measurement. The same arguments give the same SMS; they arrive now.
 """
 
+import argparse
 import http.client
 import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import msgspec
 
@@ -47,8 +48,14 @@ class Backlog:
         self.partitions: list[PartitionKeys] = [partition_keys(tag) for tag in tags(partitions)]
         self.peer_sms: list[bytes] = []
         """The SMS as JSON of `PeerSms`."""
+        self.arrived_ms = time.time_ns() // 1_000_000
         drawn = (sms for sms, _ in passed_on(generate(messages, seed, mix, date(2026, 1, 1)), messages, doing="SMS"))
         self._written: list[Command] = list(self._taken_in(drawn, folder))
+
+    @classmethod
+    def asked_for(cls, arguments: argparse.Namespace, folder: Path) -> Self:
+        """As the arguments of a measurement say (`measurement.of_backlog`)."""
+        return cls(arguments.messages, folder, mix=arguments.mix, seed=arguments.seed, partitions=arguments.partitions)
 
     @property
     def inbound(self) -> list[str]:

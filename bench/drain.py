@@ -8,18 +8,32 @@ naive script a message (`bench.naive`), and by FastStream where its environment 
 import argparse
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
+from typing import Any, Final
 
 import msgspec
 
-from bench import limit, naive, outcome
+from bench import limit, naive, stacks
+from bench.arguments import backlog_conditions, of_backlog
 from bench.backlog import Backlog
+from bench.measurement import Measurement, Target, conditions, rounded
 from bench.peers import peer
 from bench.role import role
-from bench.spell import LOOK_S, PATIENCE_S, say, watch
+from bench.spell import LOOK_S, PATIENCE_S, Spell, say, watch
 from bench.store import Store, opened
+
+PARTS: Final = ("append", "read", "decide", "dispatch")
+"""Of the server's time a message."""
+PEER: Final = Target(3, 4.5)
+TARGETS: Final = {
+    "peer_faststream": PEER,
+    "naive_script": Target(1.05, 1.5),
+    "own_limit": Target(0.85, 0.95),
+    "server_us": Target(18, 12),
+    "worker_us": Target(9, 5),
+}
 
 
 class Drained(msgspec.Struct, frozen=True):
@@ -37,56 +51,73 @@ class Drained(msgspec.Struct, frozen=True):
     """Share of the time in which it could have run and had no core: take it off before comparing with other runs."""
     server_queued: float
     generator_busy: float
+    aof_rewrites: float
+    """How often the append-only file was written anew meanwhile, which takes the second core for seconds."""
+
+    @property
+    def server_us(self) -> float:
+        """The server's time a message over the whole path."""
+        return sum(getattr(self, f"server_{part}_us") for part in PARTS)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """How much, how often, and beside whom."""
-    outcome.configure(parser, messages=100_000)
+    of_backlog(parser, messages=100_000)
     parser.add_argument("--no-peer", action="store_true", help="leave FastStream out")
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """0; the ratios are for the reader to judge."""
-    with tempfile.TemporaryDirectory(prefix="icaze-drain-") as name:
-        measure(arguments, Path(name)).show(as_json=arguments.json)
-    return 0
-
-
-def measure(arguments: argparse.Namespace, folder: Path) -> outcome.Report:
-    """All rounds, and their medians."""
-    backlog = Backlog(
-        arguments.messages, folder, mix=arguments.mix, seed=arguments.seed, partitions=arguments.partitions
+    parser.add_argument(
+        "--profile", action="store_true", help="one more round, to see where the time goes (py-spy, perf)"
     )
+
+
+def measure(arguments: argparse.Namespace) -> Measurement:
+    """All rounds, and their medians."""
+    with tempfile.TemporaryDirectory(prefix="icaze-drain-") as name:
+        return _rounds(arguments, Path(name))
+
+
+def _rounds(arguments: argparse.Namespace, folder: Path) -> Measurement:
+    sampler = stacks.sampler() if arguments.profile else None
+    backlog = Backlog.asked_for(arguments, folder)
+    profiled: list[dict[str, Any]] = []
+    if sampler is not None:
+        say("a round to look at; where that may not be done, better now than after the others")
+        profiled = stacks.profile(backlog, folder, sampler)
     client = naive.client()
     asked = _references(backlog, client, folder, with_peer=not arguments.no_peer)
     ours: list[Drained] = []
+    spells: list[Spell] = []
     beside: list[dict[str, float]] = []
     for number in range(arguments.repeats):
         say(f"round {number + 1} of {arguments.repeats}: the worker")
-        ours.append(drain(backlog, folder))
+        drained, spell = drain(backlog, folder)
+        ours.append(drained)
+        spells.append(spell)
         beside.append({})
         for at in range(len(asked)):  # each round begins with another one
             name, measured = asked[(at + number) % len(asked)]
             say(f"round {number + 1} of {arguments.repeats}: {name}")
             beside[-1] |= {f"{name}_{figure}": value for figure, value in measured().items()}
     figures = {name: median(getattr(one, name) for one in ours) for name in Drained.__struct_fields__}
-    generator_busy = figures.pop("generator_busy")
-    figures["server_us"] = sum(figures[f"server_{part}_us"] for part in ("append", "read", "decide", "dispatch"))
-    with opened(folder / "asked", fsync=True) as store:
-        server = store.version
-    told = outcome.conditions(arguments, server=server, naive_client=client)
+    figures["server_us"] = sum(figures[f"server_{part}_us"] for part in PARTS)
+    told = conditions(
+        **backlog_conditions(arguments),
+        generator_busy=figures.pop("generator_busy"),
+        naive_client=client,
+        reference_level="one sync a second; own_limit as ours",
+    )
     told |= {"faststream": peer.version_of("faststream")} if "faststream_per_s" in beside[0] else {}
-    told |= {"reference_level": "one sync a second; own_limit as ours", "generator_busy": round(generator_busy, 3)}
     told["rounds"] = [
-        outcome.rounded({"drain_per_s": own.per_s, "worker_us": own.worker_us} | one)
+        rounded({"drain_per_s": own.per_s, "worker_us": own.worker_us} | one)
         for own, one in zip(ours, beside, strict=True)
     ]
-    return outcome.Report(
-        "drain",
-        told,
-        outcome.rounded({"drain_per_s": figures.pop("per_s")} | figures),
-        outcome.rounded({name: median(one[name] for one in beside) for name in beside[0]}),
-        outcome.rounded(ratios(ours, beside)),
+    return Measurement(
+        measurement="drain",
+        conditions=told,
+        figures=rounded({"drain_per_s": figures.pop("per_s")} | figures),
+        references=rounded({name: median(one[name] for one in beside) for name in beside[0]}),
+        ratios=rounded(ratios(ours, beside)),
+        targets=TARGETS,
+        plots=plots(spells) + profiled,
     )
 
 
@@ -102,6 +133,18 @@ def ratios(ours: Sequence[Drained], beside: Sequence[Mapping[str, float]]) -> di
     if "peer_faststream" in told:
         told["peer_faststream_cpu"] = median(one["faststream_worker_us"] / own.worker_us for own, one in rounds)
     return told
+
+
+def plots(spells: Iterable[Spell]) -> list[dict[str, Any]]:
+    """How each round went, as `report` draws it."""
+    named = {f"round {number}": spell for number, spell in enumerate(spells, 1)}
+    seconds = {"kind": "lines", "x": "seconds from the first decision"}
+    left = {name: [(round(at, 2), n) for at, n in spell.left[::10]] for name, spell in named.items()}
+    rates = {name: spell.rates() for name, spell in named.items()}
+    return [
+        {"title": "drain: decisions a second", **seconds, "y": "SMS/s", "lines": rates},
+        {"title": "drain: what is undecided", **seconds, "y": "SMS", "lines": left},
+    ]
 
 
 def _references(
@@ -126,17 +169,20 @@ def _references(
     return found
 
 
-def drain(backlog: Backlog, folder: Path) -> Drained:
-    """One drain on a new store, and then the replies taken away by a dispatcher."""
+def drain(backlog: Backlog, folder: Path, prepare: Callable[[Store], None] | None = None) -> tuple[Drained, Spell]:
+    """One drain on a new store, prepared so, and then the replies taken away by a dispatcher."""
     count = backlog.messages
     with opened(folder / f"ours-{time.monotonic_ns()}", fsync=True) as store:
-        before = store.cpu_us
+        if prepare is not None:
+            prepare(store)
+        forks, before = store.forks, store.cpu_us
         store.fill(backlog.appends())
         append_us = (store.cpu_us - before) / count
         with role("process", store.url, folder, len(backlog.partitions)) as worker:
             spell = watch(store, worker, backlog.inbound, count)
         dispatch_us = dispatched(store, backlog, folder) / count
-    return Drained(
+        forks = store.forks - forks
+    drained = Drained(
         per_s=count / spell.seconds,
         worker_us=spell.worker_us / count,
         server_append_us=append_us,
@@ -148,7 +194,9 @@ def drain(backlog: Backlog, folder: Path) -> Drained:
         worker_queued=spell.worker_queued_us / 1e6 / spell.seconds,
         server_queued=spell.server_queued_us / 1e6 / spell.seconds,
         generator_busy=spell.generator_us / 1e6 / spell.seconds,
+        aof_rewrites=forks,
     )
+    return drained, spell
 
 
 def dispatched(store: Store, backlog: Backlog, folder: Path) -> float:

@@ -1,4 +1,4 @@
-"""What a mass act on all organisations' permits costs, and how soon it shows: `python -m bench.epoch`.
+"""What a mass act on all organisations' permits costs, and how soon it shows: `icaze bench epoch`.
 
 Plants permits as the roles write them into a running system's store, proclaims epochs over HTTP, and asks two
 processes of the api, the one that took the act and another, until each shows it.
@@ -10,7 +10,6 @@ import json
 import os
 import random
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.error
@@ -26,6 +25,7 @@ import redis
 
 from bench import api_house
 from bench.arguments import positive
+from bench.measurement import Measurement, Target, conditions
 from bench.progress import passed_on
 from lua.keys import PartitionKeys, partition_keys
 from permits import codes
@@ -48,11 +48,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """How many."""
     parser.add_argument("--permits", type=positive, default=NATIONAL, help=f"how many stand (default {NATIONAL})")
     parser.add_argument("--rounds", type=positive, default=ROUNDS, help="extensions before the last act (default 9)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """0 where every act cost one item of the list and nothing else."""
+def measure(arguments: argparse.Namespace) -> Measurement:
+    """The acts' figures; each must cost one item of the list and nothing else."""
     settings = {"ICAZE_STORE_MEMORY_MB": "8192"}
     with tempfile.TemporaryDirectory(prefix="icaze-epoch-") as name, api_house.opened(Path(name), settings) as house:
         store: Any = redis.Redis(unix_socket_path=house.doors["store"].removeprefix("unix://"))
@@ -74,15 +73,12 @@ def run(arguments: argparse.Namespace) -> int:
         figures["items_an_act"] = store.llen("epochs") / acts
         figures["bytes_an_act"] = round((_epochs_bytes(store) - epochs_bytes) / acts, 1)
         figures["sms"] = sum(store.xlen(keys.replies) for keys in names)
-    report = {
-        "measurement": "epoch",
-        "conditions": api_house.conditions(permits=arguments.permits, acts=acts, api_processes=2),
-        "figures": figures,
-        "references": {},
-        "ratios": {},
-    }
-    print(json.dumps(report, indent=None if arguments.json else 2))
-    return 0 if (figures["items_an_act"], figures["sms"]) == (1, 0) else 1
+    return Measurement(
+        measurement="epoch",
+        conditions=conditions(repeats=acts, permits=arguments.permits, api_processes=2),
+        figures=figures,
+        targets={"items_an_act": Target(1, 1), "sms": Target(0, 0)},
+    )
 
 
 class _Doors:
@@ -220,9 +216,3 @@ def _used(store: Any) -> int:
 
 def _epochs_bytes(store: Any) -> int:
     return int(store.memory_usage("epochs", samples=0) or 0)
-
-
-if __name__ == "__main__":
-    _parser = argparse.ArgumentParser(prog="python -m bench.epoch", description=__doc__)
-    configure(_parser)
-    sys.exit(run(_parser.parse_args()))

@@ -1,4 +1,4 @@
-"""Approvals held back: pushed at a rate, all of them held, and how late each is told when its time comes.
+"""`icaze bench holds`: approvals held back, pushed at a rate, and how late each is told when its time comes.
 
 Runs `icaze up` with the http operator on free ports, an empty data folder and the founding rules with a hold of
 `--minutes`. Each SMS asks for a document of its own, so each is approved, and all wait before the first is told. How
@@ -15,7 +15,8 @@ from typing import Any, Final, Literal
 
 import redis
 
-from bench.api_house import conditions, opened
+from bench.api_house import opened
+from bench.measurement import Measurement, Target, conditions
 from bench.national_day import ROLES, peak_mb, pushing, settings_of, sink, used, verify
 from bench.progress import passed_on
 from permits.messages import AUDIT_DECODER, ENCODER, SETTLED_DECODER
@@ -35,19 +36,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--minutes", type=int, default=2, help="the hold; all must be decided within it")
     parser.add_argument("--rate", type=int, default=3333, help="a second; ten times the national peak minute")
     parser.add_argument("--folder", type=Path, help="where trace, journal, log and data go (default: a new one)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """0 where nothing was violated and nothing told early."""
+def measure(arguments: argparse.Namespace) -> Measurement:
+    """The figures of one hold; nothing may be violated, and nothing told early."""
     folder: Path = arguments.folder or Path(tempfile.mkdtemp(prefix="icaze-holds-"))
     folder.mkdir(parents=True, exist_ok=True)
-    report = _measure(arguments.approvals, arguments.minutes, arguments.rate, folder)
-    print(json.dumps(report) if arguments.json else json.dumps(report, indent=2))
-    return 0 if report["figures"]["violations"] == 0 and report["figures"]["early"] == 0 else 1
+    return _held(arguments.approvals, arguments.minutes, arguments.rate, folder)
 
 
-def _measure(count: int, minutes: int, rate: int, folder: Path) -> dict[str, Any]:
+def _held(count: int, minutes: int, rate: int, folder: Path) -> Measurement:
     trace = _trace(folder, count)
     policy = folder / "held.toml"
     policy.write_bytes(DEFAULT_FILE.read_bytes().replace(LATE, LATE + b"\nhold_minutes = { sms = %d }" % minutes))
@@ -74,12 +72,16 @@ def _measure(count: int, minutes: int, rate: int, folder: Path) -> dict[str, Any
             lateness = sorted(late for tag in tags for late in _lateness(store, tag))
             peaks = {f"peak_mb_{role}": peak_mb(house.pid(role)) for role in ROLES}
             checks = verify(folder, house)["checks"]
-    return {
-        "measurement": "holds",
-        "conditions": conditions(
-            approvals=count, hold_minutes=minutes, rate=rate, generator="replay and sink on this machine"
+    return Measurement(
+        measurement="holds",
+        conditions=conditions(
+            messages=count,
+            mix="approvals alone",
+            hold_minutes=minutes,
+            rate=rate,
+            generator="replay and sink on this machine",
         ),
-        "figures": {
+        figures={
             "acknowledged": accepted,
             "pushed_s": round(pushed_s, 1),
             "decided_s": round(decided_s, 1),
@@ -94,7 +96,8 @@ def _measure(count: int, minutes: int, rate: int, folder: Path) -> dict[str, Any
             "violations": sum(check["violations"] for check in checks),
             "not_checked": sum(check["status"] == "not checked" for check in checks),
         },
-    }
+        targets={"early": Target(0, 0), "violations": Target(0, 0)},
+    )
 
 
 def _trace(folder: Path, count: int) -> Path:
@@ -145,9 +148,3 @@ def _lateness(store: Any, tag: str) -> list[int]:
 
 def _at(ordered: list[int], share: float) -> int:
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else -1
-
-
-if __name__ == "__main__":
-    _parser = argparse.ArgumentParser(prog="python -m bench.holds", description=__doc__)
-    configure(_parser)
-    raise SystemExit(run(_parser.parse_args()))

@@ -16,8 +16,10 @@ from typing import Any, Final
 import hiredis
 import msgspec
 
-from bench import naive, outcome
+from bench import naive
+from bench.arguments import backlog_conditions, of_backlog
 from bench.backlog import Backlog
+from bench.measurement import Measurement, conditions, rounded
 from bench.recorder import Said, tapped
 from bench.role import role
 from bench.spell import READS, say, watch
@@ -41,21 +43,17 @@ class Limit(msgspec.Struct, frozen=True):
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """How much and how often."""
-    outcome.configure(parser, messages=100_000)
+    of_backlog(parser, messages=100_000)
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """0; the ratio is for the reader to judge."""
-    with tempfile.TemporaryDirectory(prefix="icaze-limit-") as name:
-        measure(arguments, Path(name)).show(as_json=arguments.json)
-    return 0
-
-
-def measure(arguments: argparse.Namespace, folder: Path) -> outcome.Report:
+def measure(arguments: argparse.Namespace) -> Measurement:
     """All rounds, and their medians."""
-    backlog = Backlog(
-        arguments.messages, folder, mix=arguments.mix, seed=arguments.seed, partitions=arguments.partitions
-    )
+    with tempfile.TemporaryDirectory(prefix="icaze-limit-") as name:
+        return _rounds(arguments, Path(name))
+
+
+def _rounds(arguments: argparse.Namespace, folder: Path) -> Measurement:
+    backlog = Backlog.asked_for(arguments, folder)
     say("recording the worker's calls")
     calls = record(backlog, folder)
     client = naive.client()
@@ -63,21 +61,18 @@ def measure(arguments: argparse.Namespace, folder: Path) -> outcome.Report:
     for number in range(arguments.repeats):
         say(f"round {number + 1} of {arguments.repeats}")
         rounds.append((replay(backlog, calls, folder), naive.measure(client, arguments.messages, folder)["per_s"]))
-    with opened(folder / "asked", fsync=True) as store:
-        server = store.version
     figures = {name: median(getattr(one, name) for one, _ in rounds) for name in Limit.__struct_fields__}
-    return outcome.Report(
-        "limit",
-        outcome.conditions(
-            arguments,
-            server=server,
+    return Measurement(
+        measurement="limit",
+        conditions=conditions(
+            **backlog_conditions(arguments),
+            generator_busy=figures.pop("client_busy"),
             naive_client=client,
             calls=sum(command[0] == b"FCALL" for command in calls),
-            generator_busy=round(figures.pop("client_busy"), 3),
         ),
-        outcome.rounded({"limit_per_s": figures.pop("per_s")} | figures),
-        outcome.rounded({"naive_script_per_s": median(other for _, other in rounds)}),
-        outcome.rounded({"naive_script": median(own.per_s / other for own, other in rounds)}),
+        figures=rounded({"limit_per_s": figures.pop("per_s")} | figures),
+        references=rounded({"naive_script_per_s": median(other for _, other in rounds)}),
+        ratios=rounded({"naive_script": median(own.per_s / other for own, other in rounds)}),
     )
 
 

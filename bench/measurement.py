@@ -1,21 +1,39 @@
-"""What a measurement says: one JSON object, the same in kind for all, that programs read and `report` shows."""
+"""What a measurement says: one object of one form for all, that `icaze bench` prints and `report` shows.
+
+The form is the contract of `icaze bench NAME --json`; conditions begin with the machine and the store, for all alike.
+"""
 
 import json
-from collections.abc import Mapping
-from typing import Any
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final, Literal
 
 import msgspec
 
+from bench import store
 
-class Target(msgspec.Struct, frozen=True, omit_defaults=True):
+Reached = Literal["aim", "least", "short"]
+PARTITIONS: Final = 64
+"""Of a store, where nobody asks for another number."""
+
+
+class Target(msgspec.Struct, frozen=True):
     """What a figure or ratio must reach at least, and should: which of the two is higher says which way is better."""
 
     least: float
     aim: float
 
+    @property
+    def must(self) -> bool:
+        """Whether there is nothing to aim at beyond the least: a promise, and no matter of speed."""
+        return self.least == self.aim
+
 
 class Measurement(msgspec.Struct, kw_only=True):
-    """One object; `targets` and `plots` may be missing."""
+    """One object; all but its name may be missing."""
 
     measurement: str
     conditions: dict[str, Any] = {}
@@ -26,16 +44,81 @@ class Measurement(msgspec.Struct, kw_only=True):
     """By the name of a figure or a ratio."""
     plots: list[dict[str, Any]] = []
 
-    def failing(self) -> list[str]:
-        """Names of what was seen and does not reach its least."""
-        seen = self.ratios | self.figures
-        return [name for name, target in self.targets.items() if name in seen and not reached(seen[name], target)]
+    def reached(self, name: str) -> Reached | None:
+        """How far what was seen under a target's name has come; None where nothing was."""
+        seen = (self.ratios | self.figures).get(name)
+        return None if seen is None else reached(seen, self.targets[name])
+
+    def broken(self) -> list[str]:
+        """Names of the promises that did not hold; how fast it was is for the reader to judge."""
+        return [name for name, target in self.targets.items() if target.must and self.reached(name) == "short"]
+
+    def show(self, *, as_json: bool) -> None:
+        """Print it: one line for programs; a table for people, without the plots."""
+        if as_json:
+            told = msgspec.to_builtins(self)
+            for name, target in told["targets"].items():
+                target["reached"] = self.reached(name)
+            print(json.dumps(told))
+            return
+        print(self.measurement)
+        for title in ("conditions", "figures", "references", "ratios"):
+            values: dict[str, Any] = getattr(self, title)
+            if values:
+                print(title)
+                print("\n".join(self._lines(values, judged=title in ("figures", "ratios"))))
+
+    def _lines(self, values: Mapping[str, Any], *, judged: bool) -> Iterator[str]:
+        width = max(24, *map(len, values))
+        for name, value in values.items():
+            verdict = ""
+            if judged and (target := self.targets.get(name)):
+                verdict = f"  (least {target.least:g}, aim {target.aim:g}: {_VERDICTS[reached(value, target)]})"
+            yield f"  {name:<{width}} {_shown(value)}{verdict}"
 
 
-def reached(seen: float, target: Target, *, aim: bool = False) -> bool:
-    """Whether a value reaches its target; less is better unless the aim is above the least."""
-    wanted = target.aim if aim else target.least
-    return seen <= wanted if target.aim <= target.least else seen >= wanted
+_VERDICTS: Final[dict[Reached, str]] = {"aim": "reached aim", "least": "reached least", "short": "short"}
+
+
+def reached(seen: float, target: Target) -> Reached:
+    """How far a value has come; less is better unless the aim is above the least."""
+
+    def within(wanted: float) -> bool:
+        return seen <= wanted if target.aim <= target.least else seen >= wanted
+
+    return "aim" if within(target.aim) else "least" if within(target.least) else "short"
+
+
+def conditions(
+    *,
+    messages: int = 0,
+    mix: str = "none",
+    partitions: int = PARTITIONS,
+    repeats: int = 1,
+    level: str = "fsync",
+    generator_busy: float | None = None,
+    **more: object,
+) -> dict[str, Any]:
+    """What every measurement says about itself; the generator's share is of a core, None where it was not measured."""
+    return {
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "server": store.version(),
+        "redis_py": version("redis"),
+        "level": level,
+        "partitions": partitions,
+        "messages": messages,
+        "mix": mix,
+        "repeats": repeats,
+        "generator_busy": None if generator_busy is None else round(generator_busy, 3),
+        **more,
+    }
+
+
+def rounded(values: Mapping[str, float]) -> dict[str, float]:
+    """Three digits behind the point are more than any of them is worth."""
+    return {name: round(value) if value >= 1000 else round(value, 3) for name, value in values.items()}
 
 
 def prefixed(prefix: str, values: Mapping[str, float]) -> dict[str, float]:
@@ -43,9 +126,18 @@ def prefixed(prefix: str, values: Mapping[str, float]) -> dict[str, float]:
     return {f"{prefix}_{name}": value for name, value in values.items()}
 
 
-def say(measurement: Measurement, *, as_json: bool) -> None:
-    """Print it: one line for programs; for people the plots are left out."""
-    told = msgspec.to_builtins(measurement)
-    if not as_json:
-        told.pop("plots")
-    print(json.dumps(told, indent=None if as_json else 2))
+def _shown(value: object) -> str:
+    if isinstance(value, bool | str):
+        return str(value)
+    if isinstance(value, int | float):
+        return f"{value:,.3f}" if isinstance(value, float) and value < 100 else f"{value:,.0f}"
+    return json.dumps(value)
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    found = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    return found or platform.processor() or platform.machine()

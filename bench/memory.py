@@ -11,9 +11,11 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
-from bench import naive, outcome
+from bench import naive
+from bench.arguments import backlog_conditions, of_backlog
 from bench.backlog import Backlog
 from bench.drain import dispatched
+from bench.measurement import Measurement, Target, conditions, rounded
 from bench.peers.peer import SMS, replied, verdicts
 from bench.role import role
 from bench.spell import say, watch
@@ -21,41 +23,40 @@ from bench.store import opened
 
 STATE: Final = {"records": "day:*", "senders": "senders:*", "counters": "counts:*"}
 OTHER_STREAMS: Final = ("inbound", "replies", "dead", "outbox", "applications", "acts", "imports")
+TARGETS: Final = {"state_bytes": Target(90, 60), "other_streams_entries": Target(0, 0)}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """How much; bytes hardly differ from run to run."""
-    outcome.configure(parser, messages=100_000, repeats=1)
+    of_backlog(parser, messages=100_000, repeats=1)
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """0; the figures are for the reader to judge."""
-    with tempfile.TemporaryDirectory(prefix="icaze-memory-") as name:
-        measure(arguments, Path(name)).show(as_json=arguments.json)
-    return 0
-
-
-def measure(arguments: argparse.Namespace, folder: Path) -> outcome.Report:
+def measure(arguments: argparse.Namespace) -> Measurement:
     """All rounds, and their medians."""
-    backlog = Backlog(
-        arguments.messages, folder, mix=arguments.mix, seed=arguments.seed, partitions=arguments.partitions
-    )
+    with tempfile.TemporaryDirectory(prefix="icaze-memory-") as name:
+        return _rounds(arguments, Path(name))
+
+
+def _rounds(arguments: argparse.Namespace, folder: Path) -> Measurement:
+    backlog = Backlog.asked_for(arguments, folder)
     rounds: list[dict[str, float]] = []
     for number in range(arguments.repeats):
         say(f"round {number + 1} of {arguments.repeats}: the worker, then the dispatcher")
         rounds.append(left_behind(backlog, folder))
     say("the naive script")
     naive_bytes = left_by_naive(backlog, folder)
-    with opened(folder / "asked", fsync=True) as store:
-        server = store.version
     figures = {name: median(one[name] for one in rounds) for name in rounds[0]}
-    busy = round(figures.pop("generator_busy"), 3)
-    return outcome.Report(
-        "memory",
-        outcome.conditions(arguments, server=server, naive_client=naive.OWN_CLIENT, generator_busy=busy),
-        outcome.rounded(figures),
-        outcome.rounded({"naive_state_bytes": naive_bytes}),
-        outcome.rounded({"naive_state": naive_bytes / figures["state_bytes"]}),
+    return Measurement(
+        measurement="memory",
+        conditions=conditions(
+            **backlog_conditions(arguments),
+            generator_busy=figures.pop("generator_busy"),
+            naive_client=naive.OWN_CLIENT,
+        ),
+        figures=rounded(figures),
+        references=rounded({"naive_state_bytes": naive_bytes}),
+        ratios=rounded({"naive_state": naive_bytes / figures["state_bytes"]}),
+        targets=TARGETS,
     )
 
 

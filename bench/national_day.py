@@ -26,7 +26,8 @@ from typing import Any, Final
 import redis
 
 from bench import midnight
-from bench.api_house import ICAZE, ApiHouse, conditions, opened
+from bench.api_house import ICAZE, ApiHouse, opened
+from bench.measurement import conditions
 
 ROLES: Final = ("ingest", "process", "dispatch", "api")
 DRAIN_S: Final = 900.0

@@ -1,8 +1,8 @@
 """Questions at their intended times, whether or not earlier ones are answered; latency from then on.
 
 The engine asks any door: the api here, ingest in `passage`.
-`python -m bench.open_loop --url … --token … --documents FILE` asks an api that runs; with `--with-pipeline` it starts
-a whole system, and pushes the SMS of a launch day through it meanwhile.
+`icaze bench open-loop --url … --token … --documents FILE` asks an api that runs; with `--with-pipeline` it starts a
+whole system, and pushes the SMS of a launch day through it meanwhile.
 """
 
 import argparse
@@ -10,7 +10,6 @@ import asyncio
 import json
 import random
 import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter, deque
@@ -27,6 +26,7 @@ from bench.api_house import ApiHouse
 from bench.arguments import positive, positive_number
 from bench.latencies import Latencies
 from bench.line import Line, connected, hang_up, request_bytes
+from bench.measurement import Measurement, Target, conditions
 from bench.progress import show
 from permits import sms
 
@@ -160,32 +160,40 @@ def configure(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--documents", type=Path, metavar="FILE", help="documents to ask about, one a line")
     what.add_argument("--body-file", type=Path, metavar="FILE", help="one body for all questions")
     parser.add_argument("--with-pipeline", action="store_true", help="of a system of its own, while SMS go through it")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """0 where every question was answered with 200."""
-    conditions: dict[str, Any] = {"rate": arguments.rate, "seconds": arguments.seconds, "path": arguments.path}
+def measure(arguments: argparse.Namespace) -> Measurement:
+    """The answers' figures; every question must be answered with 200."""
+    meanwhile: dict[str, Any] = {}
     if arguments.with_pipeline:
-        figures = _with_pipeline(arguments)
-        conditions = api_house.conditions(**conditions, sms_rate=SMS_RATE, generators="on the same cores")
+        figures, busy = _with_pipeline(arguments)
+        meanwhile = {"messages": figures["sms_accepted"], "mix": "launch", "sms_rate": SMS_RATE}
     else:
-        figures = _answers(arguments, arguments.url, arguments.token or "", _bodies(arguments)).figures()
-    report = {
-        "measurement": "open_loop",
-        "conditions": conditions | {"connections": arguments.connections},
-        "figures": figures,
-        "references": {},
-        "ratios": {},
-    }
-    print(json.dumps(report, indent=None if arguments.json else 2))
-    return 0 if figures["failed"] == 0 else 1
+        answers, busy = _answers(arguments, arguments.url, arguments.token or "", _bodies(arguments))
+        figures = answers.figures()
+    return Measurement(
+        measurement="open-loop",
+        conditions=conditions(
+            **meanwhile,
+            generator_busy=busy,
+            rate=arguments.rate,
+            seconds=arguments.seconds,
+            path=arguments.path,
+            connections=arguments.connections,
+            generators="on the same cores",
+        ),
+        figures=figures,
+        targets={"failed": Target(0, 0)},
+    )
 
 
-def _answers(arguments: argparse.Namespace, url: str, token: str, bodies: Sequence[bytes]) -> Answers:
+def _answers(arguments: argparse.Namespace, url: str, token: str, bodies: Sequence[bytes]) -> tuple[Answers, float]:
+    """And the share of a core that asking took."""
     requests = [request_bytes(url, arguments.path, token, body) for body in bodies]
     rate, seconds, connections = arguments.rate, arguments.seconds, arguments.connections
-    return uvloop.run(ask_openly(url, requests, rate=rate, seconds=seconds, connections=connections))
+    began_s, used_s = time.monotonic(), time.process_time()
+    answers = uvloop.run(ask_openly(url, requests, rate=rate, seconds=seconds, connections=connections))
+    return answers, (time.process_time() - used_s) / (time.monotonic() - began_s)
 
 
 def _bodies(arguments: argparse.Namespace) -> list[bytes]:
@@ -199,8 +207,8 @@ def _bodies(arguments: argparse.Namespace) -> list[bytes]:
     raise SystemExit("open_loop: --documents, --body-file or --with-pipeline is needed")
 
 
-def _with_pipeline(arguments: argparse.Namespace) -> dict[str, float]:
-    """The questions' figures while SMS are accepted, decided and sent; half of the documents have had an SMS."""
+def _with_pipeline(arguments: argparse.Namespace) -> tuple[dict[str, float], float]:
+    """The figures, and what asking took of a core, while SMS pass; half of the documents have had one."""
     with tempfile.TemporaryDirectory(prefix="icaze-open-") as name, api_house.opened(Path(name), {}) as house:
         trace = Path(name) / "trace.ndjson"
         messages = int(SMS_RATE * (arguments.seconds + SETTLE_S))
@@ -208,9 +216,9 @@ def _with_pipeline(arguments: argparse.Namespace) -> dict[str, float]:
         replay = _replay(house, trace)
         time.sleep(SETTLE_S)
         role = "police" if arguments.path == "/v1/checks" else "mygov"
-        answers = _answers(arguments, house.doors["api"], house.tokens(role, 1)[0], _mixed(trace))
+        answers, busy = _answers(arguments, house.doors["api"], house.tokens(role, 1)[0], _mixed(trace))
         pushed = json.loads(replay.communicate()[0])
-    return answers.figures() | {"sms_accepted": pushed["accepted"], "sms_per_s": pushed["rate"]}
+    return answers.figures() | {"sms_accepted": pushed["accepted"], "sms_per_s": pushed["rate"]}, busy
 
 
 def _replay(house: ApiHouse, trace: Path) -> "subprocess.Popen[bytes]":
@@ -238,9 +246,3 @@ def _read(path: Path) -> str:
 
 def _about(document: str) -> bytes:
     return json.dumps({"document": document}).encode()
-
-
-if __name__ == "__main__":
-    _parser = argparse.ArgumentParser(prog="python -m bench.open_loop", description=__doc__)
-    configure(_parser)
-    sys.exit(run(_parser.parse_args()))

@@ -1,4 +1,4 @@
-"""Plots as inline SVG: lines over time, percentiles over the nines, and bars with the marks that they must reach.
+"""Plots as inline SVG: lines over time or sizes, percentiles over the nines, and bars with marks to be reached.
 
 Used by `report`. Text is escaped here; colours are classes, so that the page's style says what they look like.
 """
@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from bench import flames
 from bench.measurement import Target
 
 WIDTH: Final = 560
@@ -36,21 +37,28 @@ class Plot(msgspec.Struct, kw_only=True):
     x: str = ""
     y: str = ""
     lines: dict[str, list[tuple[float, float]]] = {}
+    bars: dict[str, float] = {}
+    stacks: dict[str, int] = {}
 
 
 def drawn(described: Mapping[str, Any]) -> str:
     """A plot that a measurement describes; ValidationError where it cannot be read."""
     plot = msgspec.convert(described, Plot)
+    if plot.stacks:
+        return figure(plot.title, flames.drawn(plot.stacks), wide=True)
+    if plot.bars:
+        return bars(plot.title, plot.y, plot.bars)
     lines = {name: points for name, points in plot.lines.items() if points}
     if not lines:
         return figure(plot.title, '<p class="none">nothing was seen</p>')
-    svg = _percentiles(plot, lines) if plot.kind == "percentiles" else _lines(plot, lines)
+    svg = {"percentiles": _percentiles, "sizes": _sizes}.get(plot.kind, _lines)(plot, lines)
     return figure(plot.title, svg + _legend(lines))
 
 
-def figure(title: str, inside: str) -> str:
+def figure(title: str, inside: str, *, wide: bool = False) -> str:
     """What is drawn, under its title."""
-    return f"<figure><figcaption>{escape(title)}</figcaption>{inside}</figure>"
+    named = '<figure class="all">' if wide else "<figure>"
+    return f"{named}<figcaption>{escape(title)}</figcaption>{inside}</figure>"
 
 
 def bars(
@@ -117,6 +125,25 @@ def _lines(plot: Plot, lines: Mapping[str, Points]) -> str:
         _x_label(_x((tick - left) / (right - left)), told(tick)) for tick in _ticks(right) if left <= tick <= right
     ]
     parts += [_path(number, [at(x, y) for x, y in points]) for number, points in enumerate(lines.values())]
+    return _svg(plot.title, HEIGHT, [*parts, _x_title(plot.x)])
+
+
+def _sizes(plot: Plot, lines: Mapping[str, Points]) -> str:
+    """Values of a few sizes that are some times apart; flat is what scales."""
+    sizes = sorted({x for points in lines.values() for x, _ in points})
+    low, high = log10(sizes[0]), log10(sizes[-1])
+    wide = high - low or 1.0
+    y_ticks = _ticks(max(y for points in lines.values() for _, y in points))
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        return _x(0.04 + 0.92 * (log10(x) - low) / wide), _y(y / y_ticks[-1])
+
+    parts = _grid([(at(sizes[0], tick)[1], told(tick)) for tick in y_ticks], plot.y)
+    parts += [_x_label(at(size, 0)[0], told(size)) for size in sizes]
+    for number, points in enumerate(lines.values()):
+        places = [at(x, y) for x, y in points]
+        parts.append(_path(number, places))
+        parts += [f'<circle class="line c{number % COLOURS}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in places]
     return _svg(plot.title, HEIGHT, [*parts, _x_title(plot.x)])
 
 

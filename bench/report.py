@@ -8,7 +8,7 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
@@ -17,12 +17,14 @@ from typing import Final
 import msgspec
 
 from bench import plots
-from bench.measurement import Measurement, Target, reached
+from bench.measurement import Measurement, Reached
 
 STYLE: Final = Path(__file__).with_name("report.css")
 OUTPUT: Final = Path(__file__).with_name("report.html")
 GROUPS: Final = (
     ("Processor time a message, by role", "µs", re.compile(r"^(.*?)_?cpu_us_(\w+)$")),
+    ("Processor time a message, and the server's by part", "µs", re.compile(r"^()((?:worker|server)\w*_us)$")),
+    ("Share of the time", "of a core", re.compile(r"^()(\w+_(?:busy|queued))$")),
     ("Peak memory, by role", "MB", re.compile(r"^(.*?)_?peak_mb_(\w+)$")),
     ("Memory a message", "bytes", re.compile(r"^()(\w*bytes\w*)$")),
     ("Processor time of an answer", "µs", re.compile(r"^()(\w+_cpu_us)$")),
@@ -79,11 +81,7 @@ def page(measured: Iterable[Measurement], *, title: str, made: datetime) -> str:
 
 def _overview(measured: Iterable[Measurement]) -> str:
     """All targets in one table."""
-    rows = [
-        f"<tr><td>{escape(one.measurement)}</td>{cells}</tr>"
-        for one in measured
-        for cells in _judged(one.targets, one.figures | one.ratios)
-    ]
+    rows = [f"<tr><td>{escape(one.measurement)}</td>{cells}</tr>" for one in measured for cells in _judged(one)]
     if not rows:
         return '<section><h2>Targets</h2><p class="none">no measurement names any</p></section>'
     return f"<section><h2>Targets</h2>{_table(('measurement', *_JUDGED), rows)}</section>"
@@ -92,23 +90,24 @@ def _overview(measured: Iterable[Measurement]) -> str:
 _JUDGED: Final = ("what", "least", "aim", "seen", "verdict")
 
 
-def _judged(targets: Mapping[str, Target], seen: Mapping[str, float]) -> Iterator[str]:
+_VERDICTS: Final[dict[Reached | None, str]] = {
+    "aim": '<span class="good">● meets the aim</span>',
+    "least": '<span class="fair">◐ meets the least</span>',
+    "short": '<span class="bad">▲ falls short</span>',
+    None: '<span class="fair">○ not measured</span>',
+}
+
+
+def _judged(one: Measurement) -> Iterator[str]:
     """The cells of each target."""
-    for name, target in targets.items():
-        value = seen.get(name)
-        if value is None:
-            verdict, shown = '<span class="fair">○ not measured</span>', "–"
-        elif reached(value, target, aim=True):
-            verdict, shown = '<span class="good">● meets the aim</span>', plots.told(value)
-        elif reached(value, target):
-            verdict, shown = '<span class="fair">◐ meets the least</span>', plots.told(value)
-        else:
-            verdict, shown = '<span class="bad">▲ falls short</span>', plots.told(value)
+    seen = one.figures | one.ratios
+    for name, target in one.targets.items():
+        shown = plots.told(seen[name]) if name in seen else "–"
         sign = "≥" if target.aim > target.least else "≤"
         least, aim = (f"{sign} {plots.told(wanted)}" for wanted in (target.least, target.aim))
         yield (
             f'<td>{escape(name)}</td><td class="n">{least}</td><td class="n">{aim}</td>'
-            f'<td class="n">{shown}</td><td>{verdict}</td>'
+            f'<td class="n">{shown}</td><td>{_VERDICTS[one.reached(name)]}</td>'
         )
 
 
@@ -117,7 +116,7 @@ def _section(one: Measurement) -> str:
     conditions = "".join(
         f"<div><dt>{escape(name)}</dt><dd>{escape(_said(value))}</dd></div>" for name, value in one.conditions.items()
     )
-    judged = [f"<tr>{cells}</tr>" for cells in _judged(one.targets, one.figures | one.ratios)]
+    judged = [f"<tr>{cells}</tr>" for cells in _judged(one)]
     targets = _table(_JUDGED, judged) if judged else ""
     pictures = "".join((*(plots.drawn(described) for described in one.plots), *_bars(one)))
     return (
@@ -142,7 +141,9 @@ def _bars(one: Measurement) -> Iterator[str]:
         theirs = {found[2] for name in one.references if (found := wanted.match(name))}
         for part, group in parts.items():
             together = dict(sorted(group.items(), key=_beside)) if theirs else group
-            yield plots.bars(f"{part}: {title}" if part else title, unit, together, references=theirs)
+            marks = {} if part else {name: target for name, target in one.targets.items() if name in group}
+            told = f"{part}: {title}" if part else title
+            yield plots.bars(told, unit, together, targets=marks, references=theirs)
     if not any(described.get("kind") == "percentiles" for described in one.plots):
         waits = {name: value for name, value in values.items() if LATENCIES.match(name)}
         if waits:

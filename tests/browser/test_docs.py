@@ -1,10 +1,8 @@
 """The page at `/docs` in a real browser that can reach no other host."""
 
-import asyncio
 import html
 import os
 import re
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
@@ -16,9 +14,9 @@ from api.app import build_app
 from api.auth import no_issuer
 from api.wires import Wires
 from runtime.connection import Wire
+from tests.browser.browser import CHROMIUM, browsed
 from tests.integration.api_door import Clock, operations
 
-CHROMIUM: Final = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None and not os.environ.get("CI"), reason="no chromium on PATH")
 
 OPERATIONS: Final = operations(Wires("unix:///nowhere"), Wire("unix:///nowhere"), Clock())
@@ -35,20 +33,6 @@ async def docs() -> AsyncIterator[str]:
     await server.start_server(access_log=None)
     yield str(server.make_url("/docs"))
     await server.close()
-
-
-async def browsed(url: str, profile: Path) -> tuple[str, str]:
-    """The page as it stands after its scripts have run, and what the console said."""
-    assert CHROMIUM is not None, "chromium is missing"
-    words = ["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", "--virtual-time-budget=5000"]
-    words += ["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", f"--user-data-dir={profile}"]
-    words += ["--enable-logging=stderr", "--v=0"]
-    browser = await asyncio.create_subprocess_exec(
-        CHROMIUM, *words, url, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )
-    page, said = await browser.communicate()
-    assert browser.returncode == 0, said.decode()[-2000:]
-    return page.decode(), "\n".join(re.findall(r"CONSOLE.*", said.decode()))
 
 
 async def test_the_page_shows_every_operation_without_any_other_host(docs: str, tmp_path: Path) -> None:

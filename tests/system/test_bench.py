@@ -1,13 +1,19 @@
 """The measurements themselves: a few hundred SMS through a system that they start, end to end."""
 
 import json
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 
-from bench import ingest, peak
+from bench import ingest, peak, scale
+from bench.backlog import Backlog
 from bench.passage import Load, pass_through
 from bench.posts import distinct
+from lua.records import entries
+from permits.calendar import day_name, local_day
+from permits.partition import FIELD_BYTES
+from tests.system.house import House
 
 
 def test_one_load_is_followed_from_each_push_to_the_operator(tmp_path: Path) -> None:
@@ -31,20 +37,54 @@ def test_one_load_is_followed_from_each_push_to_the_operator(tmp_path: Path) -> 
     assert 0 < seen.references()["fdatasync_p50_ms"]
 
 
-def test_a_peak_in_small_prints_one_object_with_its_targets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_peak_in_small_prints_one_object_with_its_targets(house: House, tmp_path: Path) -> None:
     words = ["--scale", "0.05", "--only", "burst", "--burst-seconds", "1", "--shape", "none", "--json"]
-    assert peak.main([*words, "--folder", str(tmp_path)]) == 0
-    told = json.loads(capsys.readouterr().out)
+    done = house.call("bench", "peak", *words, "--folder", str(tmp_path / "peak"))
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
     assert told["measurement"] == "peak"
-    assert told["figures"]["burst_sms_pushed"] == 500
+    assert told["figures"]["burst_sms_pushed"] == told["conditions"]["messages"] == 500
+    assert 0 < told["conditions"]["generator_busy"] < 1
     assert set(told["targets"]) == {name for name in peak.TARGETS if name.startswith("burst")}
     assert {plot["kind"] for plot in told["plots"]} == {"lines", "percentiles"}
 
 
 def test_ingest_is_paired_with_both_bare_handlers(tmp_path: Path) -> None:
-    told = ingest.measure(Load(rate=100, seconds=1), tmp_path, rounds=1, round_s=0.2)
+    told = ingest.load_and_pairs(Load(rate=100, seconds=1), tmp_path, rounds=1, round_s=0.2)
     assert told.figures["requests_failed"] == 0
     for name in ("single", "array"):
         assert told.figures[f"{name}_per_s"] > 100
         assert told.references[f"{name}_bare_per_s"] > 100
         assert told.ratios[name] > 0
+
+
+def test_each_size_stands_beside_the_first_of_its_series(tmp_path: Path) -> None:
+    arguments = Namespace(messages=600, mix="launch", partitions=4, repeats=1, seed=5)
+    told = scale.rounds(arguments, {"documents": (100, 3000), "partitions": (1, 2)}, tmp_path)
+    figures, ratios = told.figures, told.ratios
+    for cost in ("server", "worker"):
+        for first, other in (("documents_100", "documents_3000"), ("partitions_1", "partitions_2")):
+            ratio = ratios[f"{other}_{cost}"]
+            assert ratio == pytest.approx(figures[f"{other}_{cost}_us"] / figures[f"{first}_{cost}_us"], abs=0.01)
+            assert ratios[f"{first.partition('_')[0]}_{cost}_spread"] == pytest.approx(max(ratio, 1 / ratio), abs=0.01)
+    assert set(told.targets) == {name for name in ratios if name.endswith("_spread")}
+    assert len(told.targets) == 4
+    assert [len(plot["lines"]) for plot in told.plots] == [2, 1, 2, 1]
+    assert told.conditions["messages"] == 600
+
+
+def test_planted_records_are_those_of_a_day_in_the_stores_own_layout(tmp_path: Path) -> None:
+    backlog = Backlog(1, tmp_path, mix="launch", seed=1, partitions=4)
+    found: dict[str, dict[bytes, bytes]] = {}
+    for word, key, *pairs in scale.planted(1003, backlog):
+        assert word == "HSET"
+        found.setdefault(str(key), {}).update(zip(pairs[::2], pairs[1::2], strict=True))  # type: ignore[arg-type]
+    day = day_name(local_day(backlog.arrived_ms))
+    assert set(found) == {keys.day(day) for keys in backlog.partitions}
+    assert sorted(map(len, found.values())) == [250, 251, 251, 251]
+    values = [(field, entries(value)) for records in found.values() for field, value in records.items()]
+    assert {len(field) for field, _ in values} == {FIELD_BYTES}
+    assert all(len(record) == 1 and record[0].approved and record[0].purpose == 2 for _, record in values)
+    assert {record[0].arrived_s for _, record in values} == {backlog.arrived_ms // 1000}
+    assert {record[0].minutes for _, record in values} == {180}
+    assert len({record[0].digest for _, record in values}) == 1003

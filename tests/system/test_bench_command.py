@@ -12,7 +12,7 @@ from tests.system.house import House
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="process times are read from /proc")
 SMALL = ("--messages", "2000", "--partitions", "8", "--repeats", "1", "--json")
-CONDITIONS = {"cpu", "cores", "python", "server", "redis_py", "level", "partitions", "messages", "mix", "repeats"}
+CONDITIONS = "cpu cores python server redis_py level partitions messages mix repeats generator_busy".split()
 
 
 def measured(house: House, name: str, *words: str, **environ: str) -> dict[str, Any]:
@@ -20,10 +20,11 @@ def measured(house: House, name: str, *words: str, **environ: str) -> dict[str, 
     done = house.call("bench", name, *SMALL, *words, **environ)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
-    assert list(told) == ["measurement", "conditions", "figures", "references", "ratios"]
+    assert list(told) == ["measurement", "conditions", "figures", "references", "ratios", "targets", "plots"]
     assert told["measurement"] == name
-    assert told["conditions"].keys() >= CONDITIONS | {"generator_busy"}
+    assert list(told["conditions"])[: len(CONDITIONS)] == CONDITIONS
     assert told["conditions"]["messages"] == 2000
+    assert told["conditions"]["generator_busy"] > 0
     for part in ("figures", "references", "ratios"):
         assert all(isinstance(value, int | float) for value in told[part].values())
     assert "icaze bench: " in done.stderr
@@ -44,6 +45,13 @@ def test_a_drain_is_told_beside_its_references(house: House) -> None:
     assert all(part > 0 for part in parts)
     assert figures["server_us"] == pytest.approx(sum(parts), abs=0.01)
     assert 1 < figures["worker_us"] < 10_000
+    assert set(told["targets"]) == {"peer_faststream", "naive_script", "own_limit", "server_us", "worker_us"}
+    assert told["targets"]["peer_faststream"]["reached"] is None
+    assert told["targets"]["worker_us"].items() >= {"least": 9, "aim": 5}.items()
+    assert told["targets"]["own_limit"]["reached"] in ("short", "least", "aim")
+    rates, left = told["plots"]
+    assert left["lines"]["round 1"][0] == [0, 2000]
+    assert rates["title"] == "drain: decisions a second"
 
 
 def test_the_limit_is_the_workers_own_calls_without_the_worker(house: House) -> None:
@@ -60,6 +68,7 @@ def test_memory_is_told_by_what_it_holds_and_nothing_waits_at_rest(house: House)
     parts = sum(figures[f"{part}_bytes"] for part in ("records", "senders", "counters"))
     assert figures["state_bytes"] == pytest.approx(parts, abs=0.01)
     assert figures["other_streams_entries"] == 0
+    assert told["targets"]["other_streams_entries"] == {"least": 0, "aim": 0, "reached": "aim"}
     assert 22 < figures["records_bytes"] < 1000
     assert 20 < figures["audit_bytes"] < 1000
     agree(told["ratios"], {"naive_state": told["references"]["naive_state_bytes"] / figures["state_bytes"]})

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from bench import plots, report
-from bench.measurement import Measurement, Target, reached
+from bench.measurement import Measurement, Target
 
 EVIL = '<script>alert("&")</script>'
 MADE = datetime(2026, 1, 1, 8, 0, tzinfo=UTC)
@@ -103,6 +103,22 @@ def test_a_curve_rises_to_the_right_and_ends_at_the_longest() -> None:
     assert two_nines == pytest.approx(2 * one_nine, abs=0.2)
 
 
+def test_a_curve_over_sizes_has_a_mark_at_each_of_them_equally_far_apart_where_each_is_ten_times_the_last() -> None:
+    lines = {"server": [(100_000, 10.0), (1_000_000, 20.0), (10_000_000, 10.0)]}
+    drawing = plots.drawn({"title": "t", "kind": "sizes", "lines": lines})
+    marks = [tuple(map(float, mark)) for mark in re.findall(r'<circle [^>]*cx="([\d.]+)" cy="([\d.]+)"', drawing)]
+    (first, low), (second, high), (third, again) = marks
+    assert second - first == pytest.approx(third - second, abs=0.2)
+    assert low == again == pytest.approx((high + plots.HEIGHT - plots.BOTTOM) / 2, abs=0.1)
+    assert ">10\u202f000\u202f000<" in drawing
+
+
+def test_one_size_alone_is_drawn_too() -> None:
+    ElementTree.fromstring(  # noqa: S314  # our own
+        re.findall(r"<svg.*?</svg>", plots.drawn({"title": "t", "kind": "sizes", "lines": {"a": [(1, 5.0)]}}))[0]
+    )
+
+
 def test_the_longest_bar_is_full_and_the_others_are_in_proportion() -> None:
     drawing = plots.bars("t", "", {"a": 100.0, "b": 25.0, "c": 0.0})
     lengths = [float(length) for length in re.findall(r'<rect [^>]*width="([\d.]+)"', drawing)]
@@ -124,24 +140,6 @@ def test_the_longest_bar_is_full_and_the_others_are_in_proportion() -> None:
 )
 def test_numbers_are_told_with_three_digits(value: float, told: str) -> None:
     assert plots.told(value) == told
-
-
-@pytest.mark.parametrize(
-    ("target", "seen", "least", "aim"),
-    [
-        (Target(50, 15), 50, True, False),
-        (Target(50, 15), 15, True, True),
-        (Target(50, 15), 50.1, False, False),
-        (Target(0.45, 0.65), 0.45, True, False),
-        (Target(0.45, 0.65), 0.44, False, False),
-        (Target(0, 0), 0, True, True),
-        (Target(0, 0), 1, False, False),
-    ],
-)
-def test_the_higher_of_least_and_aim_says_which_way_is_better(
-    target: Target, seen: float, *, least: bool, aim: bool
-) -> None:
-    assert (reached(seen, target), reached(seen, target, aim=True)) == (least, aim)
 
 
 def test_objects_are_read_one_after_the_other_however_they_are_laid_out() -> None:
