@@ -7,7 +7,7 @@ may have been sent: they go first and are marked ambiguous.
 import asyncio
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from redis.exceptions import ResponseError
@@ -40,7 +40,7 @@ LOOK_S: Final = 0.05
 class ReplyLane:
     """Feeds the sender from one partition as long as its lease holds."""
 
-    def __init__(self, lease: Lease, *, wire: Wire, submit: Callable[[Outgoing], None]) -> None:
+    def __init__(self, lease: Lease, *, wire: Wire, submit: Callable[[Sequence[Outgoing]], None]) -> None:
         self.lease = lease
         self._wire = wire
         self._submit = submit
@@ -126,11 +126,15 @@ class ReplyLane:
         if again:
             self._after = found[-1][0] if found else None
             self._sweep_at_s = time.monotonic() + SWEEP_S
-        for entry_id, fields in found:
+        ambiguous = again or self._group_is_new
+        fresh = [
+            from_entry(self, entry_id, fields, ambiguous=ambiguous)
+            for entry_id, fields in found
             # What was settled while the answer was on its way stands in it as pending.
-            if entry_id not in self._unsettled and entry_id not in settled:
-                self._unsettled.add(entry_id)
-                self._submit(from_entry(self, entry_id, fields, ambiguous=again or self._group_is_new))
+            if entry_id not in self._unsettled and entry_id not in settled
+        ]
+        self._unsettled.update([outgoing.entry_id for outgoing in fresh])
+        self._submit(fresh)
         if not again and len(found) < READ:
             self._group_is_new = False
 

@@ -273,7 +273,7 @@ async def test_what_is_settled_while_a_page_is_on_its_way_is_not_sent_again(
             return answers
 
     pages: list[int] = []
-    lane = ReplyLane(Lease(0, KEYS, "1", time.monotonic() + 60), wire=Late(server.url), submit=submitted.append)
+    lane = ReplyLane(Lease(0, KEYS, "1", time.monotonic() + 60), wire=Late(server.url), submit=submitted.extend)
     await lane.run()
     assert pages == [20]
     assert len(submitted) == 20
