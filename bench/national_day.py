@@ -11,13 +11,14 @@ import json
 import os
 import random
 import re
+import resource
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +28,7 @@ import redis
 
 from bench import midnight
 from bench.api_house import ICAZE, ApiHouse, conditions, opened
+from bench.machine import busy_us, cpu_us
 
 ROLES: Final = ("ingest", "process", "dispatch", "api")
 DRAIN_S: Final = 900.0
@@ -39,6 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mix", choices=("launch", "steady", "rule-change"), default="launch")
     parser.add_argument("--kill-worker", type=int, default=0, metavar="N", help="kill -9 the worker N times")
     parser.add_argument("--across-midnight", action="store_true", help="the rules change in the middle of the backlog")
+    parser.add_argument("--connections", type=int, default=8, help="requests under way to ingest (default %(default)s)")
     parser.add_argument("--folder", type=Path, help="where trace, journal, log and data go (default: a new one)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -66,18 +69,25 @@ def _measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         at = midnight.latest(datetime.now(UTC))
         trace, keeping = midnight.moved(trace, at), ["--keep-times"]
         settings["ICAZE_POLICY_FILE"] = str(midnight.policy(folder, at))
-    with sink(folder) as operator, opened(folder, settings_of(folder, operator) | settings) as house:
+    with (
+        sink_process(folder) as (operator, operator_pid),
+        opened(folder, settings_of(folder, operator) | settings) as house,
+    ):
         store: Any = redis.Redis(unix_socket_path=house.doors["store"].removeprefix("unix://"))
         idle = used(store)
+        beside = {"store": int(store.info("server")["process_id"]), "operator": operator_pid, "up": house.up.pid}
+        before, busy = _spent(house, beside), busy_us()
         began = time.monotonic()
-        with pushing(trace, folder, house, *keeping) as replay:
+        with pushing(trace, folder, house, "--connections", str(arguments.connections), *keeping) as replay:
             killed = _kill_workers(arguments.kill_worker, house, replay)
             acknowledged = json.loads(replay.communicate()[0])
         pushed_s = time.monotonic() - began
         drained(store)
         drained_s = time.monotonic() - began
+        spent = {role: now - before.get(role, 0.0) for role, now in _spent(house, beside).items()}
+        others = max(0.0, busy_us() - busy - sum(spent.values())) / 1e6 / drained_s
         memory = {role: peak_mb(house.pid(role)) for role in ROLES}
-        memory["store"] = peak_mb(int(store.info("server")["process_id"]))
+        memory["store"] = peak_mb(beside["store"])
         audit = sum(store.memory_usage(key, samples=0) or 0 for key in store.scan_iter("audit:*"))
         kept = used(store) - idle
         verified = verify(folder, house)
@@ -92,6 +102,7 @@ def _measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
             across_midnight=arguments.across_midnight,
             seed=arguments.seed,
             workers_killed=killed,
+            others_busy_cores=round(others, 2),
             generator="replay and sink on the same machine",
         ),
         "figures": {
@@ -108,6 +119,7 @@ def _measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
             "not_checked": sum(check["status"] == "not checked" for check in verified["checks"]),
             "state_bytes": round((kept - audit) / count, 1),
             "audit_bytes": round(audit / count, 1),
+            **{f"cpu_us_{role}": round(us / count, 1) for role, us in spent.items()},
             **{f"peak_mb_{role}": peak for role, peak in memory.items()},
             "exit_code": stopped,
         },
@@ -206,6 +218,13 @@ def verify(folder: Path, house: ApiHouse) -> dict[str, Any]:
     ).stdout
     (folder / "verify.json").write_bytes(said)
     return json.loads(said)
+
+
+def _spent(house: ApiHouse, beside: Mapping[str, int]) -> dict[str, float]:
+    """Processor time that each role has had, us; of a worker that was killed its last process alone."""
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)  # the pusher: all other children of ours live on
+    pids = {role: house.pid(role) for role in ROLES} | dict(beside)
+    return {"push": (ended.ru_utime + ended.ru_stime) * 1e6} | {role: cpu_us(pid) for role, pid in pids.items()}
 
 
 def _free_port() -> int:
