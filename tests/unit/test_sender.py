@@ -5,7 +5,6 @@ import contextlib
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -28,8 +27,14 @@ class Taken:
         self.names += [outgoing.id for outgoing in taken]
 
 
+class Lane:
+    """A lane whose lease holds."""
+
+    may_send = True
+
+
 def page(first: int, count: int) -> list[Outgoing]:
-    lane = cast("Any", SimpleNamespace(may_send=True))
+    lane = cast("Any", Lane())
     ends_s = time.time() + 60
     return [
         Outgoing(lane=lane, entry_id=b"1-%d" % n, id=f"r-{n}", body=b"{}", verdict="approved", expires_s=ends_s)
