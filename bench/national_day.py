@@ -1,9 +1,9 @@
 """A whole day as fast as it will go: `icaze day` through ingest, decided, sent to the sink, then verified.
 
 Runs `icaze up` with the http operator on free ports and an empty data folder, replays the day with a journal, waits
-until the last reply is out, and lets `icaze verify` look for violations. With `--kill-worker N` the worker is
-killed (-9) N times on the way; `up` starts it again. With `--across-midnight` the SMS come as a backlog from both sides
-of a midnight at which the rules change.
+until the last reply is out, and lets `icaze verify` look for violations. The requests are written before the clock
+starts. With `--kill-worker N` the worker is killed (-9) N times on the way; `up` starts it again. With
+`--across-midnight` the SMS come as a backlog from both sides of a midnight at which the rules change.
 """
 
 import argparse
@@ -41,7 +41,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mix", choices=("launch", "steady", "rule-change"), default="launch")
     parser.add_argument("--kill-worker", type=int, default=0, metavar="N", help="kill -9 the worker N times")
     parser.add_argument("--across-midnight", action="store_true", help="the rules change in the middle of the backlog")
-    parser.add_argument("--connections", type=int, default=8, help="requests under way to ingest (default %(default)s)")
+    parser.add_argument(
+        "--connections", type=int, default=32, help="requests under way to ingest (default %(default)s)"
+    )
     parser.add_argument("--folder", type=Path, help="where trace, journal, log and data go (default: a new one)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -76,15 +78,20 @@ def _measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         store: Any = redis.Redis(unix_socket_path=house.doors["store"].removeprefix("unix://"))
         idle = used(store)
         beside = {"store": int(store.info("server")["process_id"]), "operator": operator_pid, "up": house.up.pid}
-        before, busy = _spent(house, beside), busy_us()
-        began = time.monotonic()
-        with pushing(trace, folder, house, "--connections", str(arguments.connections), *keeping) as replay:
+        words = ("--prepare", "--connections", str(arguments.connections), *keeping)
+        ended_us = _ended_us()
+        with pushing(trace, folder, house, *words) as replay:
+            assert replay.stdout is not None
+            replay.stdout.readline()  # all requests are written: the clock starts
+            before, busy = _spent(house, beside) | {"push": ended_us + cpu_us(replay.pid)}, busy_us()
+            began = time.monotonic()
             killed = _kill_workers(arguments.kill_worker, house, replay)
             acknowledged = json.loads(replay.communicate()[0])
         pushed_s = time.monotonic() - began
         drained(store)
         drained_s = time.monotonic() - began
-        spent = {role: now - before.get(role, 0.0) for role, now in _spent(house, beside).items()}
+        after = _spent(house, beside) | {"push": _ended_us()}
+        spent = {role: used - before[role] for role, used in after.items()}
         others = max(0.0, busy_us() - busy - sum(spent.values())) / 1e6 / drained_s
         memory = {role: peak_mb(house.pid(role)) for role in ROLES}
         memory["store"] = peak_mb(beside["store"])
@@ -101,6 +108,7 @@ def _measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
             mix=arguments.mix,
             across_midnight=arguments.across_midnight,
             seed=arguments.seed,
+            connections=arguments.connections,
             workers_killed=killed,
             others_busy_cores=round(others, 2),
             generator="replay and sink on the same machine",
@@ -222,9 +230,14 @@ def verify(folder: Path, house: ApiHouse) -> dict[str, Any]:
 
 def _spent(house: ApiHouse, beside: Mapping[str, int]) -> dict[str, float]:
     """Processor time that each role has had, us; of a worker that was killed its last process alone."""
-    ended = resource.getrusage(resource.RUSAGE_CHILDREN)  # the pusher: all other children of ours live on
     pids = {role: house.pid(role) for role in ROLES} | dict(beside)
-    return {"push": (ended.ru_utime + ended.ru_stime) * 1e6} | {role: cpu_us(pid) for role, pid in pids.items()}
+    return {role: cpu_us(pid) for role, pid in pids.items()}
+
+
+def _ended_us() -> float:
+    """Of our children that have ended: the pusher adds to it, all others live on."""
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return (ended.ru_utime + ended.ru_stime) * 1e6
 
 
 def _free_port() -> int:
