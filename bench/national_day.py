@@ -95,7 +95,9 @@ def _measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         others = max(0.0, busy_us() - busy - sum(spent.values())) / 1e6 / drained_s
         memory = {role: peak_mb(house.pid(role)) for role in ROLES}
         memory["store"] = peak_mb(beside["store"])
-        audit = sum(store.memory_usage(key, samples=0) or 0 for key in store.scan_iter("audit:*"))
+        trails = list(store.scan_iter("audit:*"))
+        audit = sum(store.memory_usage(key, samples=0) or 0 for key in trails)
+        calls = sum(store.xlen(key) for key in trails)  # an entry each
         kept = used(store) - idle
         verified = verify(folder, house)
         house.up.send_signal(signal.SIGTERM)
@@ -119,6 +121,7 @@ def _measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
             "last_reply_s": round(drained_s, 1),
             "ingest_per_s": round(count / pushed_s),
             "whole_path_per_s": round(count / drained_s),
+            "sms_a_decision": round(count / calls, 1),
             "approved": verified["approved"],
             "sent": verified["sent"],
             "ambiguous": verified["ambiguous"],

@@ -27,7 +27,7 @@ READ: Final = 100
 BUSY: Final = 8
 """Replies in a page, of 64 partitions, that tell of some 10,000 a second ..."""
 GATHER_S: Final = 0.15
-"""... so the next page is read so much later: to read one and acknowledge it costs as much as 20 replies."""
+"""... so the next page is read at the next multiple: to read one and acknowledge it costs as much as 20 replies."""
 MOST_UNSETTLED: Final = 500
 """Replies of one partition under way at once: what a crash can make ambiguous."""
 MOST_PARKED: Final = 2000
@@ -148,7 +148,8 @@ class ReplyLane:
         if not again and len(found) < READ:
             self._group_is_new = False
         if BUSY <= len(found) < READ:
-            self._read_at_s = time.monotonic() + GATHER_S
+            # In step: all busy lanes read in one turn of the loop, and the store syncs once for all.
+            self._read_at_s = (time.monotonic() // GATHER_S + 1) * GATHER_S
 
     def _read(self) -> Command:
         group: Command = ["XREADGROUP", "GROUP", DISPATCH_GROUP, LANE, "COUNT", READ]

@@ -296,7 +296,7 @@ async def test_no_more_than_its_share_is_under_way(server: EmbeddedStore, stream
 async def test_after_a_busy_page_the_next_is_gathered_until_a_stop(
     server: EmbeddedStore, streams: Client, monkeypatch: pytest.MonkeyPatch, size: int, read: int
 ) -> None:
-    monkeypatch.setattr("dispatch.reply_lane.GATHER_S", 60.0)
+    monkeypatch.setattr("dispatch.reply_lane.GATHER_S", 1e6)
     submitted: list[Outgoing] = []
     lane = ReplyLane(Lease(0, KEYS, "1", time.monotonic() + 60), wire=Wire(server.url), submit=submitted.extend)
     await queue(streams, size, partitions=ONE)
