@@ -1,9 +1,9 @@
 """A whole day as fast as it will go: `icaze day` through ingest, decided, sent to the sink, then verified.
 
 Runs `icaze up` with the http operator on free ports and an empty data folder, replays the day with a journal, waits
-until the last reply is out, and lets `icaze verify` look for violations. With `--kill-worker N` the worker is
-killed (-9) N times on the way; `up` starts it again. With `--across-midnight` the SMS come as a backlog from both sides
-of a midnight at which the rules change.
+until the last reply is out, and lets `icaze verify` look for violations. The requests are written before the clock
+starts. With `--kill-worker N` the worker is killed (-9) N times on the way; `up` starts it again. With
+`--across-midnight` the SMS come as a backlog from both sides of a midnight at which the rules change.
 """
 
 import argparse
@@ -11,13 +11,13 @@ import json
 import os
 import random
 import re
+import resource
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,7 +27,9 @@ import redis
 
 from bench import midnight
 from bench.api_house import ICAZE, ApiHouse, opened
+from bench.machine import busy_us, cpu_us
 from bench.measurement import conditions
+from bench.role import free_port
 
 ROLES: Final = ("ingest", "process", "dispatch", "api")
 DRAIN_S: Final = 900.0
@@ -40,6 +42,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mix", choices=("launch", "steady", "rule-change"), default="launch")
     parser.add_argument("--kill-worker", type=int, default=0, metavar="N", help="kill -9 the worker N times")
     parser.add_argument("--across-midnight", action="store_true", help="the rules change in the middle of the backlog")
+    parser.add_argument(
+        "--connections", type=int, default=32, help="requests under way to ingest (default %(default)s)"
+    )
     parser.add_argument("--folder", type=Path, help="where trace, journal, log and data go (default: a new one)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -67,19 +72,33 @@ def _measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         at = midnight.latest(datetime.now(UTC))
         trace, keeping = midnight.moved(trace, at), ["--keep-times"]
         settings["ICAZE_POLICY_FILE"] = str(midnight.policy(folder, at))
-    with sink(folder) as operator, opened(folder, settings_of(folder, operator) | settings) as house:
+    with (
+        sink_process(folder) as (operator, operator_pid),
+        opened(folder, settings_of(folder, operator) | settings) as house,
+    ):
         store: Any = redis.Redis(unix_socket_path=house.doors["store"].removeprefix("unix://"))
         idle = used(store)
-        began = time.monotonic()
-        with pushing(trace, folder, house, *keeping) as replay:
+        beside = {"store": int(store.info("server")["process_id"]), "operator": operator_pid, "up": house.up.pid}
+        words = ("--prepare", "--connections", str(arguments.connections), *keeping)
+        ended_us = _ended_us()
+        with pushing(trace, folder, house, *words) as replay:
+            assert replay.stdout is not None
+            replay.stdout.readline()  # all requests are written: the clock starts
+            before, busy = _spent(house, beside) | {"push": ended_us + cpu_us(replay.pid)}, busy_us()
+            began = time.monotonic()
             killed = _kill_workers(arguments.kill_worker, house, replay)
             acknowledged = json.loads(replay.communicate()[0])
         pushed_s = time.monotonic() - began
         drained(store)
         drained_s = time.monotonic() - began
+        after = _spent(house, beside) | {"push": _ended_us()}
+        spent = {role: used - before[role] for role, used in after.items()}
+        others = max(0.0, busy_us() - busy - sum(spent.values())) / 1e6 / drained_s
         memory = {role: peak_mb(house.pid(role)) for role in ROLES}
-        memory["store"] = peak_mb(int(store.info("server")["process_id"]))
-        audit = sum(store.memory_usage(key, samples=0) or 0 for key in store.scan_iter("audit:*"))
+        memory["store"] = peak_mb(beside["store"])
+        trails = list(store.scan_iter("audit:*"))
+        audit = sum(store.memory_usage(key, samples=0) or 0 for key in trails)
+        calls = sum(store.xlen(key) for key in trails)  # an entry each
         kept = used(store) - idle
         verified = verify(folder, house)
         house.up.send_signal(signal.SIGTERM)
@@ -92,7 +111,9 @@ def _measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
             mix=arguments.mix,
             across_midnight=arguments.across_midnight,
             seed=arguments.seed,
+            connections=arguments.connections,
             workers_killed=killed,
+            others_busy_cores=round(others, 2),
             generator="replay and sink on the same machine",
         ),
         "figures": {
@@ -101,6 +122,7 @@ def _measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
             "last_reply_s": round(drained_s, 1),
             "ingest_per_s": round(count / pushed_s),
             "whole_path_per_s": round(count / drained_s),
+            "sms_a_decision": round(count / calls, 1),
             "approved": verified["approved"],
             "sent": verified["sent"],
             "ambiguous": verified["ambiguous"],
@@ -109,6 +131,7 @@ def _measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
             "not_checked": sum(check["status"] == "not checked" for check in verified["checks"]),
             "state_bytes": round((kept - audit) / count, 1),
             "audit_bytes": round(audit / count, 1),
+            **{f"cpu_us_{role}": round(us / count, 1) for role, us in spent.items()},
             **{f"peak_mb_{role}": peak for role, peak in memory.items()},
             "exit_code": stopped,
         },
@@ -154,7 +177,7 @@ def settings_of(folder: Path, operator_url: str) -> dict[str, str]:
         "ICAZE_DATA_DIR": tempfile.mkdtemp(prefix="data-", dir=folder),
         "ICAZE_OPERATOR": "http",
         "ICAZE_OPERATOR_URL": operator_url,
-        **{f"ICAZE_{role.upper()}_PORT": str(_free_port()) for role in ROLES},
+        **{f"ICAZE_{role.upper()}_PORT": str(free_port()) for role in ROLES},
     }
 
 
@@ -209,11 +232,16 @@ def verify(folder: Path, house: ApiHouse) -> dict[str, Any]:
     return json.loads(said)
 
 
-def _free_port() -> int:
-    """A port that a killed role can open again."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def _spent(house: ApiHouse, beside: Mapping[str, int]) -> dict[str, float]:
+    """Processor time that each role has had, us; of a worker that was killed its last process alone."""
+    pids = {role: house.pid(role) for role in ROLES} | dict(beside)
+    return {role: cpu_us(pid) for role, pid in pids.items()}
+
+
+def _ended_us() -> float:
+    """Of our children that have ended: the pusher adds to it, all others live on."""
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return (ended.ru_utime + ended.ru_stime) * 1e6
 
 
 def peak_mb(pid: int) -> float:

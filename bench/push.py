@@ -48,6 +48,15 @@ class _Answer(msgspec.Struct):
     rejected: list[_Rejected] = []
 
 
+class _Acked(msgspec.Struct, gc=False):
+    id: str
+    acked_ms: int
+
+
+_ANSWER = msgspec.json.Decoder(_Answer)
+_ENCODER = msgspec.json.Encoder()
+
+
 class Signer:
     """Signs requests by Standard Webhooks with a secret written `whsec_<base64>`; ValueError where it is not."""
 
@@ -146,17 +155,17 @@ class Pusher:
         """Counts and journals an answer, in one write."""
         acked_ms = time.time_ns() // 1_000_000
         try:
-            answer = msgspec.json.decode(body, type=_Answer)
+            answer = _ANSWER.decode(body)
             rejected = [(batch.ids[entry.index], entry.error) for entry in answer.rejected]
         except (msgspec.DecodeError, IndexError) as error:
             raise PushError(f"a 2xx with an answer that cannot be read: {error}") from None
         self._tally.accepted += len(answer.ids)
         self._tally.rejected += len(rejected)
         if self._journal is not None:
-            lines: list[object] = [{"id": id_, "acked_ms": acked_ms} for id_ in answer.ids]
+            lines: list[object] = [_Acked(id_, acked_ms) for id_ in answer.ids]
             lines += [{"id": id_, "rejected": error} for id_, error in rejected]
             try:
-                self._journal.write(msgspec.json.Encoder().encode_lines(lines))
+                self._journal.write(_ENCODER.encode_lines(lines))
                 self._journal.flush()
             except OSError as error:
                 raise PushError(f"the journal cannot be written: {error}") from None

@@ -5,6 +5,7 @@ Reads NDJSON of ingest objects. Writes the journal of what ingest acknowledged, 
 
 import argparse
 import asyncio
+import gc
 import signal
 import sys
 import time
@@ -32,6 +33,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     rate: float | None = None
     speed: float | None = None
     keep_times: bool = False
+    prepare: bool = False
     batch: int = 100
     connections: int = 8
     signer: Signer | None = None
@@ -70,6 +72,8 @@ class Replay:
         try:
             with plan.file.open("rb") as lines:
                 work = batches(lines, size=plan.batch, rate=plan.rate, speed=plan.speed, keep_times=plan.keep_times)
+                if plan.prepare:
+                    work = self._prepared(work)
                 timeout = aiohttp.ClientTimeout(total=plan.timeout_s)
                 connector = aiohttp.TCPConnector(limit=plan.connections)
                 async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
@@ -86,9 +90,18 @@ class Replay:
                     self._started_s = time.monotonic()
                     await asyncio.gather(*(self._work(pusher, work) for _ in range(plan.connections)))
         finally:
+            gc.unfreeze()
             if journal is not None:
                 journal.close()
         return self._outcome()
+
+    def _prepared(self, work: Iterator[Batch]) -> Iterator[Batch]:
+        """All requests, written; says so, since a measurement begins now."""
+        ready = list(work)
+        gc.collect()
+        gc.freeze()  # no collection should walk over them while time is measured
+        print(msgspec.json.encode({"prepared": len(ready)}).decode(), flush=True)
+        return iter(ready)
 
     async def _work(self, pusher: Pusher, work: Iterator[Batch]) -> None:
         """Serves one connection: takes the next batch, waits until it is due, pushes it."""
@@ -126,6 +139,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--connections", type=int, choices=range(1, 257), default=8, metavar="N", help="requests in flight, 1-256"
     )
+    parser.add_argument(
+        "--prepare", action="store_true", help='write all requests first, in memory, and say so: {"prepared": n}'
+    )
     parser.add_argument("--keep-times", action="store_true", help="send received_at as it stands in the trace")
     parser.add_argument("--secret-file", type=Path, metavar="F", help="sign with this whsec_<base64> secret")
     parser.add_argument(
@@ -144,6 +160,7 @@ def run(args: argparse.Namespace) -> int:
             rate=args.rate,
             speed=args.speed,
             keep_times=args.keep_times,
+            prepare=args.prepare,
             batch=args.batch,
             connections=args.connections,
             signer=Signer(args.secret_file.read_text()) if args.secret_file else None,

@@ -6,6 +6,7 @@ Writes XACK on `replies:{p}` and `dead:{p}`; many partitions' settlements go in 
 import asyncio
 import math
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -37,7 +38,7 @@ class Ledger:
     def __init__(self, wire: Wire, day_keys: DayKeys) -> None:
         self._wire = wire
         self._day_keys = day_keys
-        self._sent: dict[ReplyLane, list[bytes]] = {}
+        self._sent: defaultdict[ReplyLane, list[bytes]] = defaultdict(list)
         self._dead: list[tuple[Outgoing, str]] = []
         self._awake = asyncio.Event()
         self._to_trim: dict[PartitionKeys, ReplyLane] = {}
@@ -45,9 +46,10 @@ class Ledger:
         self._registered_at: dict[PartitionKeys, float] = {}
         self._log = Log("dispatch")
 
-    def sent(self, outgoing: Outgoing) -> None:
-        """The operator took it."""
-        self._sent.setdefault(outgoing.lane, []).append(outgoing.entry_id)
+    def sent(self, *taken: Outgoing) -> None:
+        """The operator took them."""
+        for outgoing in taken:
+            self._sent[outgoing.lane].append(outgoing.entry_id)
         self._awake.set()
 
     def dead(self, outgoing: Outgoing, reason: str) -> None:
@@ -93,7 +95,7 @@ class Ledger:
     async def _write(self) -> None:
         """Dead letters, then acknowledgements; raises after all that can be written is."""
         dead, self._dead = self._dead, []
-        sent, self._sent = self._sent, {}
+        sent, self._sent = self._sent, defaultdict(list)
         try:
             letters = await self._call([self._letter(outgoing, reason) for outgoing, reason in dead])
             unwritten: list[tuple[Outgoing, str]] = []
@@ -114,7 +116,7 @@ class Ledger:
         finally:
             self._dead.extend(dead)
             for lane, entry_ids in sent.items():
-                self._sent.setdefault(lane, []).extend(entry_ids)
+                self._sent[lane].extend(entry_ids)
         _raise_first(letters + acks)
 
     async def _call(self, commands: Sequence[Command]) -> list[Any]:
@@ -128,8 +130,8 @@ class Ledger:
             entry_id=outgoing.entry_id.decode(),
             reason=reason,
             dead_ms=now_ms,
-            raw=outgoing.parcel.body.decode("utf-8", "backslashreplace"),
-            reply_id=outgoing.parcel.id or msgspec.UNSET,
+            raw=outgoing.body.decode("utf-8", "backslashreplace"),
+            reply_id=outgoing.id or msgspec.UNSET,
         )
         letter = sealed_letter(self._day_keys.at(now_ms), letter)
         keys = outgoing.lane.lease.keys

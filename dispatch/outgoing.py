@@ -6,6 +6,7 @@ Reads an entry of `replies:{p}`.
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -20,12 +21,11 @@ PHONE: Final = re.compile(r"\+[0-9]{7,15}")
 """Short codes and alphanumeric senders are never answered: two machines could answer each other for ever."""
 
 
-class Outgoing(msgspec.Struct, eq=False):
+class Outgoing(Parcel, eq=False, gc=False, kw_only=True):
     """A reply under way."""
 
     lane: "ReplyLane"
     entry_id: bytes
-    parcel: Parcel
     verdict: str = ""
     expires_s: float = 0.0
     """Wall clock, seconds since 1970; not sent from then on."""
@@ -34,9 +34,9 @@ class Outgoing(msgspec.Struct, eq=False):
     attempts: int = 0
 
     @property
-    def decided_s(self) -> float:
-        """When the store took the reply in, wall clock."""
-        return int(self.entry_id.partition(b"-")[0]) / 1000
+    def decided_ms(self) -> bytes:
+        """When the store took the reply in, wall clock, in digits."""
+        return self.entry_id.partition(b"-")[0]
 
 
 def from_entry(lane: "ReplyLane", entry_id: bytes, fields: Sequence[bytes] | None, *, ambiguous: bool) -> Outgoing:
@@ -45,11 +45,13 @@ def from_entry(lane: "ReplyLane", entry_id: bytes, fields: Sequence[bytes] | Non
     try:
         reply = REPLY_DECODER.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return Outgoing(lane=lane, entry_id=entry_id, parcel=Parcel(id="", body=body), flaw="unreadable: not a reply")
+        return Outgoing(lane=lane, entry_id=entry_id, id="", body=body, flaw="unreadable: not a reply")
     return Outgoing(
         lane=lane,
         entry_id=entry_id,
-        parcel=Parcel(id=reply.id, body=body, ambiguous=ambiguous),
+        id=reply.id,
+        body=body,
+        ambiguous=ambiguous,
         verdict=reply.verdict,
         expires_s=moment_s(reply.expires_at),
         flaw="" if PHONE.fullmatch(reply.to) else "unanswerable: not a phone number",
@@ -63,6 +65,7 @@ def _payload(fields: Sequence[bytes]) -> bytes:
     return dict(zip(fields[::2], fields[1::2], strict=True)).get(b"m", b" ".join(fields)).strip()
 
 
+@lru_cache(1024)  # replies of one call of `decide` end at a few moments
 def moment_s(rfc3339: str) -> float:
     """Seconds since 1970; a time without a zone is UTC, and what is no time has lapsed."""
     try:

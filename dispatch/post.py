@@ -21,7 +21,7 @@ LONGEST_CONNECT_S: Final = 3.0
 _HEADERS: Final = {"Content-Type": "application/json"}
 
 
-class _Result(msgspec.Struct):
+class _Result(msgspec.Struct, gc=False):
     id: str
     status: Literal["accepted", "retry", "refused"]
     error: str | None = None
@@ -82,8 +82,11 @@ def _outcome(body: bytes, receiver: str) -> Outcome:
         results = _results(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Outcome(unknown=True, pause_s=ERROR_PAUSE_S, cause="unreadable_answer")
+    accepted = frozenset([r.id for r in results if r.status == "accepted"])
+    if len(accepted) == len(results):
+        return Outcome(accepted=accepted, unknown=True, cause="retry")
     return Outcome(
-        accepted=frozenset(r.id for r in results if r.status == "accepted"),
+        accepted=accepted,
         refused={r.id: r.error or f"refused by {receiver}" for r in results if r.status == "refused"},
         retry=frozenset(r.id for r in results if r.status == "retry"),
         unknown=True,

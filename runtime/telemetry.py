@@ -3,6 +3,7 @@
 import logging
 import re
 import sys
+from bisect import bisect_left
 from typing import Any, Final
 
 import orjson
@@ -12,6 +13,19 @@ REGISTRY: Final = CollectorRegistry(auto_describe=True)
 """One a process: each role runs in a process of its own."""
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 600, 3600)
+
+
+class Ages(Histogram):
+    """A histogram that takes equal ages at once: one by one they cost a tenth of the dispatcher's time."""
+
+    _sum: Any
+    _buckets: list[Any]
+
+    def observe_many(self, seconds: float, times: int) -> None:
+        """As so many times `observe`."""
+        self._sum.inc(seconds * times)
+        self._buckets[bisect_left(self._upper_bounds, seconds)].inc(times)
+
 
 SMS_ACCEPTED: Final = Counter("icaze_sms_accepted", "SMS stored and acknowledged", ["source"], registry=REGISTRY)
 SMS_REJECTED: Final = Counter("icaze_sms_rejected", "SMS refused at the door, by reason", ["reason"], registry=REGISTRY)
@@ -35,7 +49,7 @@ SEND_FAILURES: Final = Counter(
     "icaze_send_failures", "sends that must be repeated, by cause", ["cause"], registry=REGISTRY
 )
 REPLIES_DEAD: Final = Counter("icaze_replies_dead", "replies never sent, by reason", ["reason"], registry=REGISTRY)
-REPLY_AGE: Final = Histogram(
+REPLY_AGE: Final = Ages(
     "icaze_reply_age_seconds", "from the decision to the operator's acceptance", buckets=_SECONDS, registry=REGISTRY
 )
 GROUPS_DROPPED: Final = Counter(

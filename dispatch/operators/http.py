@@ -17,8 +17,8 @@ class HttpOperator:
 
     async def send(self, parcels: Sequence[Parcel]) -> Outcome:
         """POST the replies; every kind of failure becomes an outcome."""
-        body = b"[" + b",".join(parcel.wire() for parcel in parcels) + b"]"
-        return await self._poster.post(body, ids=frozenset(parcel.id for parcel in parcels))
+        body = b"[" + b",".join([parcel.wire() for parcel in parcels]) + b"]"
+        return await self._poster.post(body, ids=frozenset([parcel.id for parcel in parcels]))
 
     async def close(self) -> None:
         """Close the connections."""

@@ -16,6 +16,7 @@ from permits.sms import read
 from processor.app import make_groups
 from processor.approvals import Wordings
 from processor.batch import Preparer
+from processor.busy_phones import BusyPhones
 from processor.lane import DecideLane
 from runtime.connection import Client, Wire
 from runtime.day_keys import DayKeys
@@ -55,6 +56,20 @@ def payload(text: str, sms_id: str, **other: Any) -> bytes:
     return ENCODER.encode(InboundSms(**(fields | other)))
 
 
+def preparer(index: int, policy: Rules, day_keys: DayKeys, counting: BusyPhones) -> Preparer:
+    """What prepares the batches of a partition."""
+    return Preparer(
+        index=index,
+        keys=KEYS[index],
+        route=ROUTE,
+        policy=policy,
+        wordings=Wordings("plain"),
+        seal=SEAL,
+        phones=counting,
+        day_keys=day_keys,
+    )
+
+
 class Floor:
     """The partitions of one store."""
 
@@ -89,20 +104,12 @@ class Floor:
         batch: int = 512,
         policy: Rules = lambda: POLICY,
         day_keys: DayKeys = DAY_KEYS,
+        counting: BusyPhones | None = None,
     ) -> DecideLane:
         """A lane on a lease."""
         return DecideLane(
             lease,
-            preparer=Preparer(
-                index=lease.index,
-                keys=lease.keys,
-                route=ROUTE,
-                policy=policy,
-                wordings=Wordings("plain"),
-                seal=SEAL,
-                phones=phones(),
-                day_keys=day_keys,
-            ),
+            preparer=preparer(lease.index, policy, day_keys, counting or phones()),
             wire=wire or Wire(self.url),
             partitions=KEYS,
             turns=asyncio.Semaphore(4),

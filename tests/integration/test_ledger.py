@@ -127,9 +127,9 @@ async def test_a_dead_letter_waits_for_the_key_that_seals_it_and_holds_its_reply
     await book.until(unsettled=0, on_stream=0)
     [(_, fields)] = await book.store.execute_command("XRANGE", HERE.dead, "-", "+")
     letter = DEAD_DECODER.decode(fields[b"m"])
-    assert (letter.reason, letter.reply_id) == ("lapsed", outgoing.parcel.id)
-    assert outgoing.parcel.body.decode() not in letter.raw
-    assert opened_letter(book.keys, letter).raw == outgoing.parcel.body.decode()
+    assert (letter.reason, letter.reply_id) == ("lapsed", outgoing.id)
+    assert outgoing.body.decode() not in letter.raw
+    assert opened_letter(book.keys, letter).raw == outgoing.body.decode()
 
 
 async def test_an_entry_that_is_not_settled_holds_itself_and_what_follows(book: Book) -> None:
@@ -148,7 +148,7 @@ async def test_a_dead_letter_keeps_the_reply_as_it_stood_and_ends_it(book: Book)
     book.ledger.dead(outgoing, "refused: no such subscriber")
     await book.until(unsettled=0, on_stream=0)
     (letter,) = await dead(book.store, [HERE])
-    assert letter["raw"] == outgoing.parcel.body.decode()
+    assert letter["raw"] == outgoing.body.decode()
     assert (letter["kind"], letter["reason"]) == ("reply", "refused: no such subscriber")
     assert letter["entry_id"] == outgoing.entry_id.decode()
     assert abs(letter["dead_ms"] - time.time() * 1000) < 60_000

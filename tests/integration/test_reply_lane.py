@@ -10,7 +10,7 @@ import pytest
 
 from dispatch.ledger import Ledger
 from dispatch.outgoing import Outgoing, moment_s
-from dispatch.reply_lane import LINGER_S, MOST_UNSETTLED, ReplyLane
+from dispatch.reply_lane import BUSY, LINGER_S, MOST_UNSETTLED, ReplyLane
 from dispatch.sender import Sender
 from dispatch.throttle import Throttle
 from lua.calls import Command
@@ -273,7 +273,7 @@ async def test_what_is_settled_while_a_page_is_on_its_way_is_not_sent_again(
             return answers
 
     pages: list[int] = []
-    lane = ReplyLane(Lease(0, KEYS, "1", time.monotonic() + 60), wire=Late(server.url), submit=submitted.append)
+    lane = ReplyLane(Lease(0, KEYS, "1", time.monotonic() + 60), wire=Late(server.url), submit=submitted.extend)
     await lane.run()
     assert pages == [20]
     assert len(submitted) == 20
@@ -290,6 +290,33 @@ async def test_no_more_than_its_share_is_under_way(server: EmbeddedStore, stream
         assert await pending(streams, ONE) == MOST_UNSETTLED
         at.operator.open.set()
         await until_seen(at.operator, MOST_UNSETTLED + 250)
+
+
+@pytest.mark.parametrize(("size", "read"), [(BUSY, BUSY), (BUSY - 1, 2 * BUSY - 2)], ids=["busy", "calm"])
+async def test_after_a_busy_page_the_next_is_gathered_until_a_stop(
+    server: EmbeddedStore, streams: Client, monkeypatch: pytest.MonkeyPatch, size: int, read: int
+) -> None:
+    monkeypatch.setattr("dispatch.reply_lane.GATHER_S", 1e6)
+    submitted: list[Outgoing] = []
+    lane = ReplyLane(Lease(0, KEYS, "1", time.monotonic() + 60), wire=Wire(server.url), submit=submitted.extend)
+    await queue(streams, size, partitions=ONE)
+    running = asyncio.create_task(lane.run())
+
+    async def are_read(count: int) -> None:
+        async def is_so() -> bool:
+            return len(submitted) >= count
+
+        await eventually(is_so)
+
+    await are_read(size)
+    await queue(streams, size, first=size, partitions=ONE)
+    for _ in range(20):  # a read that waits in the store is answered before these
+        await streams.execute_command("PING")
+    await are_read(read)
+    lane.settled([outgoing.entry_id for outgoing in submitted])
+    lane.stop()
+    await running
+    assert len(submitted) == read
 
 
 async def test_a_waiting_read_never_outlives_the_lease(server: EmbeddedStore, streams: Client) -> None:

@@ -41,7 +41,7 @@ def test_an_officers_notice_is_a_reply_like_any_other(verdict: Verdict, fields: 
     body = notice(verdict, **fields)
     outgoing = from_entry(LANE, b"1-0", [b"m", body], ambiguous=True)
     assert (outgoing.flaw, outgoing.verdict, outgoing.expires_s) == ("", verdict, moment_s("2026-01-02T08:00:00Z"))
-    assert (outgoing.parcel.id, outgoing.parcel.ambiguous, outgoing.parcel.body) == ("00th-n2-23456789AB", True, body)
+    assert (outgoing.id, outgoing.ambiguous, outgoing.body) == ("00th-n2-23456789AB", True, body)
 
 
 def test_a_reply_that_carries_a_trace_is_read() -> None:

@@ -336,6 +336,26 @@ def test_the_command_prints_one_json_object(
     assert (printed["messages"], printed["accepted"]) == (7, 7)
 
 
+def test_requests_that_are_written_first_are_told_before_the_first_is_sent(
+    tmp_path: Path, threaded_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--url", threaded_url, "--json", "--prepare", "--batch", "2")
+    assert replay.run(parsed(str(trace(tmp_path / "t", 7)), *words)) == 0
+    ready, done = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert ready == {"prepared": 4}
+    assert done["accepted"] == 7
+
+
+def test_a_broken_trace_is_told_before_anything_is_sent(
+    tmp_path: Path, threaded_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "t").write_text('{"id": "a"}\nnonsense\n')
+    assert replay.run(parsed(str(tmp_path / "t"), "--url", threaded_url, "--prepare")) == 1
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "line 2" in told.err
+
+
 def test_the_command_prints_a_sentence_for_people(
     tmp_path: Path, threaded_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
