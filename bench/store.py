@@ -4,6 +4,7 @@
 """
 
 import importlib.util
+import os
 import shutil
 import subprocess
 import time
@@ -18,6 +19,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 START_S: Final = 30.0
+ALLOCATOR: Final = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=20000"}
 PIPELINE: Final = 500
 """Commands of one write while a measurement is prepared."""
 Command = Sequence[bytes | str | int]
@@ -148,7 +150,10 @@ def opened(folder: Path, *, fsync: bool) -> Generator[Store, None, None]:
     """A new server in an empty folder; stopped at the end, its files with it."""
     folder.mkdir(mode=0o700)
     words = [word for name, value in options(folder, fsync=fsync).items() for word in (f"--{name}", value)]
-    process = subprocess.Popen([str(binary()), *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    environ = {**ALLOCATOR, **os.environ}
+    process = subprocess.Popen(
+        [str(binary()), *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environ
+    )
     never = Retry(NoBackoff(), 0)  # a retried write would be a second write
     client: Any = redis.Redis(unix_socket_path=str(folder / "store.sock"), socket_timeout=120, retry=never, protocol=2)
     try:

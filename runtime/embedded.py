@@ -28,6 +28,10 @@ from runtime.errors import StartupError
 START_S: Final = 30.0
 """A large append-only file takes its time to load."""
 STOP_S: Final = 10.0
+ALLOCATOR: Final = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=20000"}
+"""The server's environment, unless the operator sets it: glibc keeps seven free pieces of a size at hand, and a call of
+`decide` frees thousands. With 20,000, decisions cost the server an eighth less, beside a million documents a quarter
+(bench/README.md), for some 50 MB."""
 MAX_SOCKET_PATH: Final = 100
 """A unix socket's path may hold 104 (macOS) or 108 bytes."""
 
@@ -149,6 +153,7 @@ class EmbeddedStore:
             self.command(binary),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            env={**ALLOCATOR, **os.environ},
             start_new_session=True,
             pass_fds=(lock.fileno(),),
             preexec_fn=_dies_with_parent(),  # noqa: PLW1509  # no other thread runs this early

@@ -182,3 +182,24 @@ def test_without_a_wheel_a_server_on_the_path_serves_and_none_is_told(
     server.rename(folder / "redis-server")
     assert embedded.server_binary() == folder / "redis-server"
     assert embedded.binary_version(folder / "redis-server") == ("redis", "7.0.15")
+
+
+def environ_of(store: EmbeddedStore) -> list[bytes]:
+    return Path(f"/proc/{store.pid}/environ").read_bytes().split(b"\0")
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="tells of processes as Linux does")
+@pytest.mark.parametrize(("given", "expected"), [(None, "tcache_count=20000"), ("glibc.malloc.perturb=1", "perturb=1")])
+async def test_the_allocator_is_set_unless_the_operator_sets_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, given: str | None, expected: str
+) -> None:
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    if given is not None:
+        monkeypatch.setenv("GLIBC_TUNABLES", given)
+    store = EmbeddedStore(folder, memory_mb=64)
+    await store.start()
+    environ = environ_of(store)
+    await store.stop()
+    assert [line for line in environ if line.startswith(b"GLIBC_TUNABLES=")] == [
+        b"GLIBC_TUNABLES=glibc.malloc." + expected.encode()
+    ]

@@ -8,7 +8,7 @@ from bench import naive, store
 from bench.backlog import Backlog, PeerSms
 from bench.peers import peer
 from permits.messages import SEALED_DECODER
-from runtime.embedded import EmbeddedStore
+from runtime.embedded import ALLOCATOR, EmbeddedStore
 
 
 def test_the_measured_store_has_the_settings_of_the_embedded_one(tmp_path: Path) -> None:
@@ -19,6 +19,7 @@ def test_the_measured_store_has_the_settings_of_the_embedded_one(tmp_path: Path)
     assert {name: value for name, value in measured.items() if name not in places} == {
         name: value for name, value in product.items() if name not in places
     }
+    assert store.ALLOCATOR == ALLOCATOR
 
 
 def test_a_backlog_is_what_ingest_stores_of_the_sms_that_peers_get(tmp_path: Path) -> None:
