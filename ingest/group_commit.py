@@ -28,6 +28,7 @@ class GroupCommit:
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
+        self._loop = asyncio.get_running_loop()  # finding it costs a system call each time
         self._waiting: list[tuple[Sequence[tuple[str, bytes]], asyncio.Future[None]]] = []
         self._entries = 0
         self._awake = asyncio.Event()
@@ -39,8 +40,8 @@ class GroupCommit:
             raise NotStoredError(f"{self._entries} SMS wait to be written")
         self._entries += len(entries)
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._write())
-        stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._task = self._loop.create_task(self._write())
+        stored: asyncio.Future[None] = self._loop.create_future()
         self._waiting.append((entries, stored))
         self._awake.set()
         await stored
