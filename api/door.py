@@ -17,10 +17,10 @@ from multidict import istr
 
 from api.auth import Verify, admit
 from api.contract import ANONYMOUS, JSON, PATH_VARIABLES, Answer, Call, Operation
-from api.quick_response import QuickResponse, fits
 from runtime.connection import STORE_ERRORS
 from runtime.doors import ShortWay, ShortWays
 from runtime.problems import ProblemError, problem_of
+from runtime.quick_response import QuickResponse, fits
 from runtime.telemetry import REQUESTS
 from runtime.tracing import REQUEST_ID, given_request_id, given_trace
 

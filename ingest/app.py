@@ -2,15 +2,16 @@
 
 import argparse
 import asyncio
-import secrets
 import time
 from collections.abc import Callable
 from contextlib import aclosing
+from http import HTTPStatus
 from random import getrandbits
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
-from aiohttp import web
+from aiohttp import hdrs, web
+from multidict import istr
 from redis.exceptions import RedisError
 
 from ingest import native, signature
@@ -24,15 +25,21 @@ from runtime import doors, embedded, keyring, layout, lifecycle, settings
 from runtime.connection import Wire, connect
 from runtime.day_keys import DayKeys, UnreadDayKeyError
 from runtime.fitness import settled
-from runtime.problems import ProblemError
+from runtime.problems import ProblemError, problem_of
+from runtime.quick_response import QuickResponse, fits
 from runtime.sealing import sealed_sms
 from runtime.shared import SharedWire
 from runtime.telemetry import APPEND_SECONDS, SMS_ACCEPTED, SMS_REJECTED, start_logging
 from runtime.tracing import REQUEST_ID, given_request_id, given_trace
 
+PATH: Final = "/v1/sms"
 RETRY_AFTER: Final = {"Retry-After": "5"}
 JSON: Final = "application/json"
 NDJSON: Final = ("application/x-ndjson", "application/jsonl")
+WEBHOOK_ID: Final = istr("webhook-id")
+WEBHOOK_TIMESTAMP: Final = istr("webhook-timestamp")
+WEBHOOK_SIGNATURE: Final = istr("webhook-signature")
+_encode = msgspec.json.Encoder().encode
 
 
 class Ingest:
@@ -56,19 +63,38 @@ class Ingest:
         self._high_water = high_water
         self._day_keys = day_keys
         self._wall_ms = wall_ms
+        self._counted: dict[str, Callable[[float], None]] = {}
 
-    async def post_sms(self, request: web.Request) -> web.Response:
-        """`POST /v1/sms`: 202 once every accepted SMS is stored."""
-        if request.content_type != JSON and request.content_type not in NDJSON:
+    async def post_sms(self, request: web.Request) -> web.StreamResponse:
+        """`POST /v1/sms`: 202 once every accepted SMS is stored. Never raises: it is a short way (`runtime.doors`)."""
+        request_id = _id_of(request)
+        try:
+            body = _encode(await self._taken(request))
+        except Exception as error:  # noqa: BLE001  # the last line: a caller gets a problem, never a traceback
+            response = problem_of(error, method=request.method, route=PATH).response()
+            response.headers[REQUEST_ID] = request_id
+            return response
+        if fits(request):
+            return QuickResponse(JSON, request_id, body, HTTPStatus.ACCEPTED)
+        return web.Response(body=body, status=202, content_type=JSON, headers={REQUEST_ID: request_id})
+
+    async def _taken(self, request: web.Request) -> dict[str, Any]:
+        """The body of a 202: every accepted SMS is stored."""
+        media = request.headers.get(hdrs.CONTENT_TYPE)
+        if media != JSON and (media := request.content_type) != JSON and media not in NDJSON:
             _refused("media_type")
             raise ProblemError(415, "Unsupported media type", f"{JSON} or {NDJSON[0]}")
         if self._high_water.full_because is not None:
             _refused("high_water")
             raise ProblemError(503, "Too much is waiting", self._high_water.full_because, headers=RETRY_AFTER)
-        body = await request.read()
+        content = request.content
+        if content.is_eof() and content.exception() is None and content.total_bytes <= request.client_max_size:
+            body = content.read_nowait()  # it came with its headers: nothing to wait for
+        else:
+            body = await request.read()
         source, webhook_id = self._source(request, body)
         try:
-            items = native.split(body, ndjson=request.content_type in NDJSON)
+            items = native.split(body, ndjson=media in NDJSON)
         except native.BodyError as error:
             _refused("body")
             raise ProblemError(400, "Unusable body", str(error)) from None
@@ -86,18 +112,24 @@ class Ingest:
             _refused("store", len(entries))
             raise ProblemError(503, "Not stored", f"{error}; send again", headers=RETRY_AFTER) from None
         APPEND_SECONDS.observe(time.perf_counter() - began)
-        SMS_ACCEPTED.labels(source).inc(len(ids))
-        return web.Response(body=msgspec.json.encode(native.answer(ids, rejected)), status=202, content_type=JSON)
+        self._count(source, len(ids))
+        return native.answer(ids, rejected)
+
+    def _count(self, source: str, accepted: int) -> None:
+        count = self._counted.get(source)
+        if count is None:  # finding a labelled counter costs more than counting
+            count = self._counted[source] = SMS_ACCEPTED.labels(source).inc
+        count(accepted)
 
     def _source(self, request: web.Request, body: bytes) -> tuple[str, str | None]:
         """Who posted, and the signed webhook-id where there is one."""
-        webhook_id = request.headers.get("webhook-id")
+        webhook_id = request.headers.get(WEBHOOK_ID)
         try:
             source = self._signatures.source(
                 remote=request.remote,
                 webhook_id=webhook_id,
-                timestamp=request.headers.get("webhook-timestamp"),
-                signature=request.headers.get("webhook-signature"),
+                timestamp=request.headers.get(WEBHOOK_TIMESTAMP),
+                signature=request.headers.get(WEBHOOK_SIGNATURE),
                 body=body,
                 now_s=time.time(),
             )
@@ -112,7 +144,7 @@ class Ingest:
         """(stream, payload) of each usable item in order, their ids, and the rejections; UnreadDayKeyError."""
         arrived_ms = self._wall_ms()
         day_key = self._day_keys.at(arrived_ms)
-        token = f"{arrived_ms:x}{secrets.token_hex(4)}"
+        token = f"{arrived_ms:x}{getrandbits(32):08x}"
         channel = self._signatures.channels.get(source, msgspec.UNSET)
         entries: list[tuple[str, bytes]] = []
         ids: list[str] = []
@@ -123,8 +155,9 @@ class Ingest:
                     raw,
                     source=source,
                     arrived_ms=arrived_ms,
-                    given_id=None if webhook_id is None else f"{webhook_id}:{index}",
-                    new_id=f"{token}:{index}",
+                    index=index,
+                    webhook_id=webhook_id,
+                    token=token,
                     trace=trace,
                     channel=channel,
                 )
@@ -142,7 +175,11 @@ class Ingest:
 
 async def identify(request: web.Request, response: web.StreamResponse) -> None:
     """Give every answer the request's id, whether it was handled or not."""
-    response.headers[REQUEST_ID] = given_request_id(request) or f"{getrandbits(128):032x}"
+    response.headers.setdefault(REQUEST_ID, _id_of(request))
+
+
+def _id_of(request: web.Request) -> str:
+    return given_request_id(request) or f"{getrandbits(128):032x}"
 
 
 def _refused(reason: str, times: int = 1) -> None:
@@ -196,7 +233,8 @@ async def serve(stop: asyncio.Event) -> int:
             }
 
         app = doors.new_app(readiness=readiness, max_body_bytes=current.max_body_bytes)
-        app.router.add_post("/v1/sms", ingest.post_sms)
+        app.router.add_post(PATH, ingest.post_sms)
+        app[doors.SHORT_WAYS] = {(hdrs.METH_POST, PATH): cast("doors.ShortWay", ingest.post_sms)}
         app.on_response_prepare.append(identify)
         async with doors.opened(app, current, current.ingest_port, "ingest") as port:
             beside = [asyncio.create_task(high_water.watch()), asyncio.create_task(day_keys.follow())]

@@ -10,7 +10,6 @@ from typing import Final
 
 from redis.exceptions import RedisError, ResponseError
 
-from lua.calls import Command
 from runtime.connection import Wire
 
 MAX_ENTRIES: Final = 4000
@@ -29,7 +28,8 @@ class GroupCommit:
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
-        self._waiting: list[tuple[list[Command], asyncio.Future[None]]] = []
+        self._loop = asyncio.get_running_loop()  # finding it costs a system call each time
+        self._waiting: list[tuple[Sequence[tuple[str, bytes]], asyncio.Future[None]]] = []
         self._entries = 0
         self._awake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -40,9 +40,9 @@ class GroupCommit:
             raise NotStoredError(f"{self._entries} SMS wait to be written")
         self._entries += len(entries)
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._write())
-        stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(([["XADD", stream, "*", "m", payload] for stream, payload in entries], stored))
+            self._task = self._loop.create_task(self._write())
+        stored: asyncio.Future[None] = self._loop.create_future()
+        self._waiting.append((entries, stored))
         self._awake.set()
         await stored
 
@@ -62,15 +62,18 @@ class GroupCommit:
 
     async def _write_once(self) -> None:
         taken, size = 0, 0
-        for commands, _ in self._waiting:
-            if taken and size + len(commands) > MAX_ENTRIES:
+        for entries, _ in self._waiting:
+            if taken and size + len(entries) > MAX_ENTRIES:
                 break
             taken += 1
-            size += len(commands)
+            size += len(entries)
         group, self._waiting = self._waiting[:taken], self._waiting[taken:]
         self._entries -= size
         try:
-            replies = await self._wire.call(*(c for commands, _ in group for c in commands), timeout_s=ANSWER_S)
+            replies = await self._wire.call(
+                *[("XADD", stream, "*", "m", payload) for entries, _ in group for stream, payload in entries],
+                timeout_s=ANSWER_S,
+            )
         except (RedisError, OSError) as error:
             # Who waits behind a store that is away would wait for each write before it: all are told now.
             group, self._waiting = group + self._waiting, []
@@ -79,9 +82,9 @@ class GroupCommit:
                 _settle(stored, NotStoredError(f"store away ({type(error).__name__})"))
             return
         at = 0
-        for commands, stored in group:
-            own = replies[at : at + len(commands)]
-            at += len(commands)
+        for entries, stored in group:
+            own = replies[at : at + len(entries)]
+            at += len(entries)
             failed = next((reply for reply in own if isinstance(reply, ResponseError)), None)
             _settle(stored, None if failed is None else NotStoredError(f"store refused ({str(failed)[:60]})"))
 

@@ -68,15 +68,16 @@ def accept(
     *,
     source: str,
     arrived_ms: int,
-    given_id: str | None,
-    new_id: str,
+    index: int,
+    webhook_id: str | None,
+    token: str,
     trace: str | msgspec.UnsetType = msgspec.UNSET,
     channel: Channel | msgspec.UnsetType = msgspec.UNSET,
 ) -> InboundSms:
     """One item as it will be stored; ValueError says what is wrong with it.
 
-    `given_id` is an identity that the request itself gives an item without an id (its webhook-id and index);
-    `new_id` names the item where there is none at all, and its identity is then its text.
+    An item without an id is known by the request's webhook-id and its place there; where there is none, `token`, new
+    with the request, only names it, and its identity is its text.
     """
     try:
         item = _ITEM.decode(raw)
@@ -95,11 +96,12 @@ def accept(
     received: datetime | None = item.received_at
     if received is not None and received.tzinfo is None:
         raise ValueError("received_at: no time zone (RFC 3339 needs one)")
-    known = item.id or given_id
+    known = item.id or (None if webhook_id is None else f"{webhook_id}:{index}")
+    sender = item.sender
     return InboundSms(
-        id=known or new_id,
+        id=known or f"{token}:{index}",
         source=source,
-        sender=item.sender if item.sender.startswith("+") else f"+{item.sender}",
+        sender=sender if sender[0] == "+" else f"+{sender}",
         to=item.to,
         text=item.text,
         arrived_ms=arrived_ms,

@@ -5,7 +5,6 @@ at most, so that one can be rotated without a stop; `channel = "app"` where its 
 posts from loopback are taken as `dev`.
 """
 
-import base64
 import binascii
 import hashlib
 import hmac
@@ -43,7 +42,8 @@ class Signatures:
     """The aggregators that may post."""
 
     def __init__(self, secrets: list[tuple[str, bytes]], channels: dict[str, Channel] | None = None) -> None:
-        self._secrets = secrets
+        self._secrets = [(name, hmac.new(secret, digestmod=hashlib.sha256)) for name, secret in secrets]
+        """Keyed once: a copy costs less than half of a new one."""
         self.channels: dict[str, Channel] = channels or {}
         """Of the sources that are not `sms`."""
 
@@ -70,8 +70,10 @@ class Signatures:
             raise SignatureError("webhook-timestamp: not within five minutes of now")
         given = [_decoded(part[3:]) for part in signature.split()[:8] if part.startswith("v1,")]
         signed = b"%b.%b.%b" % (webhook_id.encode(), timestamp.encode(), body)
-        for name, secret in self._secrets:
-            expected = hmac.digest(secret, signed, hashlib.sha256)
+        for name, keyed in self._secrets:
+            mac = keyed.copy()
+            mac.update(signed)
+            expected = mac.digest()
             if any(hmac.compare_digest(expected, one) for one in given):
                 return name
         raise SignatureError("webhook-signature: no signature agrees")
@@ -101,6 +103,6 @@ def load(path: str) -> Signatures:
 
 def _decoded(text: str) -> bytes:
     try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
+        return binascii.a2b_base64(text, strict_mode=True)
+    except ValueError:
         return b""

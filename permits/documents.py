@@ -15,7 +15,7 @@ NATIONAL: Final = ("AZE", "AA", "MYI", "DYI", "MOM")
 LONGEST_TEXT: Final = 480  # characters: three SMS segments; what is longer is no request
 
 # Words people put between series and number. № is a separator already.
-_NUMBER_WORDS: Final = (
+_BETWEEN: Final = (
     "N NO NR NUM NUMBER NUMARA NÖMRƏ NÖMRƏSİ NÖMRƏLİ NOMER НОМЕР SERIES SERIA SERIYA SERIYASI SERIYALI СЕРИЯ СЕРИИ"
 ).split()
 
@@ -25,10 +25,10 @@ def _loose(folded: str) -> str:
     return "".join(f"[{letter.upper()}{letter.lower()}]" for letter in folded)
 
 
-_SERIES: Final = "|".join(_loose(name) for name in NATIONAL)
+SERIES: Final = "|".join(_loose(name) for name in NATIONAL)
 _INITIALS: Final = "".join(_loose(name[0])[1:-1] for name in NATIONAL)
 _SPACED: Final = "|".join(" ++".join(_loose(letter) for letter in name) for name in NATIONAL)
-_WORDS: Final = "|".join(_loose(fold(word)) for word in _NUMBER_WORDS)
+NUMBER_WORDS: Final = "|".join(_loose(fold(word)) for word in _BETWEEN)
 
 # One item of a folded text and the gap before it; the last named group tells its kind:
 #   foreign  a whole token that may be a foreigner's document
@@ -41,10 +41,10 @@ ITEM: Final = re.compile(
     # The first look ahead spares plain words and numbers the others.
     rf"[ *]*+(?:(?=[0-9]++[A-Za-z]|[A-Za-z]++[0-9])(?<![A-Za-z0-9])"
     rf"(?=[A-Za-z0-9]{{6,9}}+(?![A-Za-z0-9]))(?=(?:[A-Za-z]*+[0-9]){{4}})"
-    rf"(?![0-9]*+(?:{_SERIES})[0-9BGILOQSZ])(?P<foreign>[A-Za-z0-9]++)"
-    rf"|(?=[{_INITIALS}])(?<![A-Za-z])(?P<national>(?:{_SERIES})(?![A-NP-Za-z]|O++(?![0-9]))"
+    rf"(?![0-9]*+(?:{SERIES})[0-9BGILOQSZ])(?P<foreign>[A-Za-z0-9]++)"
+    rf"|(?=[{_INITIALS}])(?<![A-Za-z])(?P<national>(?:{SERIES})(?![A-NP-Za-z]|O++(?![0-9]))"
     rf"|(?<![0-9])(?:{_SPACED})(?![A-Za-z0-9]))"
-    rf"(?:[ *]*+(?:(?:{_WORDS})(?![A-Za-z0-9])[ *]*+)*+(?=O*+[0-9])"
+    rf"(?:[ *]*+(?:(?:{NUMBER_WORDS})(?![A-Za-z0-9])[ *]*+)*+(?=O*+[0-9])"
     rf"(?P<first>[0-9O]++)(?P<rest>(?: ++[0-9O]++(?![A-Za-z]))*+))?"
     rf"|(?P<digits>[0-9]++)"
     rf"|(?P<word>[A-Za-z]++))"

@@ -82,13 +82,10 @@ class Wire:
                 # hiredis packs in C what redis-py's asyncio client packs in Python: a sixth of ingest's time.
                 packed = b"".join([_pack(tuple(command)) for command in commands])
                 await connection.send_packed_command([packed], check_health=False)
-                replies: list[Any] = []
-                for _ in commands:
-                    try:
-                        replies.append(await connection.read_response(disable_decoding=True, timeout=None))
-                    except ResponseError as error:
-                        replies.append(error)
-                return replies
+                # The parser gives an error reply in its place. Around it the connection puts a time limit that is
+                # off, and words for a failure that is none: 0.4 us a reply, a thirtieth of ingest's time.
+                read = connection._parser.read_response
+                return [await read(disable_decoding=True) for _ in commands]
         except TimeoutError:
             await self.close()
             raise StoreTimeoutError(f"no answer within {timeout_s} s") from None

@@ -13,7 +13,7 @@ from api.app import build_app
 from api.auth import no_issuer
 from api.contract import Answer, Call, Operation
 from api.door import handler_of
-from api.quick_response import QuickResponse
+from runtime.quick_response import QuickResponse
 from tests.eventually import eventually
 from tests.integration.api_door import take_short_ways
 

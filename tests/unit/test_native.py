@@ -14,9 +14,9 @@ ARRIVED_MS = 1_767_254_400_000
 GOOD: dict[str, Any] = {"id": "agg-42", "from": "+994501234567", "to": "8103", "text": "2 AZE 1111111"}
 
 
-def accept(item: Any, *, given_id: str | None = None, **more: Any) -> InboundSms:
+def accept(item: Any, *, webhook_id: str | None = None, **more: Any) -> InboundSms:
     raw = item if isinstance(item, bytes) else msgspec.json.encode(item)
-    return native.accept(raw, source="dev", arrived_ms=ARRIVED_MS, given_id=given_id, new_id="new:0", **more)
+    return native.accept(raw, source="dev", arrived_ms=ARRIVED_MS, index=0, webhook_id=webhook_id, token="new", **more)
 
 
 def rejection(item: Any) -> str:
@@ -43,8 +43,8 @@ def test_id_to_and_time_of_receipt_are_optional() -> None:
 
 
 def test_an_own_id_goes_before_the_request_s_and_that_before_the_text() -> None:
-    assert accept(GOOD, given_id="wh:0").id == "agg-42"
-    unnamed = accept({"from": "+994501234567", "text": "x"}, given_id="wh:0")
+    assert accept(GOOD, webhook_id="wh").id == "agg-42"
+    unnamed = accept({"from": "+994501234567", "text": "x"}, webhook_id="wh")
     assert (unnamed.id, unnamed.by_text) == ("wh:0", False)
 
 

@@ -1,10 +1,12 @@
-"""The plainest answer, 200 with a body, as it goes over the wire: head and body in one write.
+"""The plainest answer, a status and a body, as it goes over the wire: head and body in one write.
 
-Used by `door`: the response that aiohttp makes for every case costs a request more than the rest of the door.
+Used by `api.door` and `ingest.app`: the response that aiohttp makes for every case costs a request more than the rest
+of a door.
 """
 
 from email.utils import formatdate
 from functools import lru_cache
+from http import HTTPStatus
 from time import time
 from typing import Final
 
@@ -14,7 +16,7 @@ from aiohttp.http import SERVER_SOFTWARE
 from runtime.tracing import REQUEST_ID
 
 MOST_HEADS: Final = 16
-"""Kept at once: one for each media type and second."""
+"""Kept at once: one for each media type, status and second."""
 
 
 def fits(request: web.Request) -> bool:
@@ -25,14 +27,17 @@ def fits(request: web.Request) -> bool:
 class QuickResponse(web.StreamResponse):
     """Needs a request that `fits`, and an id that is checked or our own: nobody can put a line of theirs into it."""
 
-    def __init__(self, media: str, request_id: str, body: bytes) -> None:  # its parts would be made in vain
-        head = _head(media, int(time()))
+    def __init__(  # its parts would be made in vain
+        self, media: str, request_id: str, body: bytes, status: HTTPStatus = HTTPStatus.OK
+    ) -> None:
+        self._answered = status
+        head = _head(status, media, int(time()))
         self._wire = f"{head}{request_id}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
 
     @property
     def status(self) -> int:
         """As the door counts it."""
-        return 200
+        return self._answered.value
 
     @property
     def keep_alive(self) -> bool:
@@ -54,9 +59,9 @@ class QuickResponse(web.StreamResponse):
 
 
 @lru_cache(MOST_HEADS)
-def _head(media: str, at_s: int) -> str:
+def _head(status: HTTPStatus, media: str, at_s: int) -> str:
     """All that is the same in the answers of a second."""
     return (
-        f"HTTP/1.1 200 OK\r\nCache-Control: no-store\r\nContent-Type: {media}\r\n"
+        f"HTTP/1.1 {status.value} {status.phrase}\r\nCache-Control: no-store\r\nContent-Type: {media}\r\n"
         f"Date: {formatdate(at_s, usegmt=True)}\r\nServer: {SERVER_SOFTWARE}\r\n{REQUEST_ID}: "
     )
