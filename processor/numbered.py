@@ -19,8 +19,9 @@ MOST_NUMBERED: Final = 255
 """Places fit in one byte."""
 Told = Reason | Literal["cancelled"]
 """What a frame tells: why there is no permit, or that there is none any more."""
-MOST_FRAMES: Final = 5
-"""Of one kind of SMS."""
+MOST_ROWS: Final = 2
+MOST_FRAMES: Final = 7
+"""That one SMS may need: five frames as a request, two if it cancels, and a row of rules for each."""
 RULED: Final[tuple[Reason, ...]] = ("quota", "abuse_document", "blocked")
 """Why rules, limits and lists refuse, in the order of their frames."""
 
@@ -84,7 +85,7 @@ class Numbered:
         return at
 
     def _grown(self) -> None:
-        self.is_full = len(self.rules) >= MOST_NUMBERED or len(self.frames) + MOST_FRAMES > MOST_NUMBERED
+        self.is_full = len(self.rules) + MOST_ROWS > MOST_NUMBERED or len(self.frames) + MOST_FRAMES > MOST_NUMBERED
 
     def _refusal(self, regime: Regime, lang: Lang, reason: Told, purpose: int | None) -> tuple[str, str]:
         """What stands before and after the document's tail in a refusal, or where a permit was cancelled."""

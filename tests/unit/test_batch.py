@@ -278,8 +278,24 @@ def test_a_batch_ends_before_its_frames_cannot_be_numbered(tmp_path: Path) -> No
         *(payload(f"{code} AZE 1111111 {word}") for code in range(1, 256) for word in ("", "пожалуйста"))
     )
     batch = preparer(policies.load(path)).prepare(entries, epoch="7", now_ms=NOW_MS).batch
-    assert (batch.count, len(batch.frames)) == (51, 255)
+    assert (batch.count, len(batch.frames)) == (50, 250)
     assert batch.last_id == entries[batch.count - 1][0]
+
+
+def test_the_last_sms_of_a_full_batch_may_still_turn_to_something_else(tmp_path: Path) -> None:
+    text = policies.DEFAULT_FILE.read_text().split("[[regimes.purposes]]")[0]
+    text = text.replace("late_minutes = 60", 'late_minutes = 60\ncancel_word = "LEGV"')
+    text += "".join(
+        f"[[regimes.purposes]]\ncode = {code}\nnames = {{ az = 'a', ru = 'b', en = 'c' }}\nminutes = 60\nper_day = 1\n"
+        for code in range(1, 256)
+    )
+    path = tmp_path / "many.toml"
+    path.write_text(text)
+    refused = ("salam", "привет", "hello", "2 AZE 11111", "1 2 AZE 1111111")  # a frame each, so that it comes out even
+    texts = (f"{code} AZE 1111111 LEGV" for code in range(1, 256))  # judged as requests first: seven each
+    entries = numbered(*map(payload, (*refused, *texts)))
+    batch = preparer(policies.load(path)).prepare(entries, epoch="7", now_ms=NOW_MS).batch
+    assert (batch.count, len(batch.frames)) == (40, 250)
 
 
 # --- the numbers of senders
