@@ -11,7 +11,7 @@
 --       5 bytes a record may hold  6 the batch's audit JSON  7 expiry of counts, s
 --       8 messages, STRIDE bytes each:
 --           1-4 field | 5-25 entry without its letter | 26 letter, '?' where the rules decide, '!' where it asks
---           to cancel a permit (of its purpose, 0: of any) | 27 days from the day of arrival to the last of the records'
+--           to cancel a permit (of its purpose, 0: of any) | 27 days from that of arrival to the last of the records'
 --           | 28 rule row, from 1 | 29 frame, 0: no reply | 30 1 = known by its text
 --           | 31 a '?': which hour's senders take its number, from 1; 0 where it is held | 32-35 document's tail
 --           | 36 a '?': minutes that its approval is held, 0: not | 37-46 the code of its permit, if it is not held
