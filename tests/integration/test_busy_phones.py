@@ -83,6 +83,17 @@ async def test_whoever_writes_seldom_is_not_counted_at_all(two: tuple[BusyPhones
     assert await redis.execute_command("DBSIZE") == 0
 
 
+@pytest.mark.parametrize("shared", [slice(0, 4), slice(4, 8)])
+async def test_a_phone_that_shares_one_cell_with_a_busy_one_is_not_taken_for_it(
+    two: tuple[BusyPhones, BusyPhones], shared: slice
+) -> None:
+    asks(two[0], *DOCUMENTS[:OFTEN])
+    other = bytearray(bytes(8))
+    other[shared] = PHONE[shared]
+    seen = [two[0].is_busy(bytes(other), PARTITION, one, day=TODAY, limit=1) for one in DOCUMENTS[: OFTEN + 1]]
+    assert not any(seen)
+
+
 async def test_a_new_day_begins_with_nobody(two: tuple[BusyPhones, BusyPhones]) -> None:
     asks(two[0], *DOCUMENTS)
     assert not any(asks(two[0], *DOCUMENTS[:OFTEN], day=TODAY + 1))

@@ -150,6 +150,21 @@ async def test_a_huge_body_is_refused_as_too_large(http: ClientSession, redis: C
     assert await stored(redis) == []
 
 
+@pytest.mark.parametrize(("size", "status"), [(1024, b"400"), (1025, b"413")])
+async def test_a_body_that_comes_with_its_headers_has_the_same_limit(
+    redis: Client, server: EmbeddedStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, status: bytes
+) -> None:
+    async with ingesting(monkeypatch, settings_of(tmp_path, server.url, max_body_bytes=1024)) as http:
+        async with http.get("/healthz") as answer:
+            port = answer.url.port
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        head = f"POST /v1/sms HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {size}\r\n\r\n"
+        writer.write(head.encode() + b" " * size)
+        assert (await reader.readline()).split()[1] == status
+        writer.close()
+    assert await stored(redis) == []
+
+
 async def test_a_compressed_body_is_read(http: ClientSession, redis: Client) -> None:
     item = b'{"from":"+994501234567","text":"salam"}'
     assert (await post(http, gzip.compress(item), Content_Encoding="gzip"))[0] == 202

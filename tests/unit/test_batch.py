@@ -223,6 +223,15 @@ def test_the_rules_of_the_moment_of_receipt_hold(tmp_path: Path) -> None:
     assert letters(prepare(before, now, policy=policy)) == "?" + REFUSALS["regime_off"]
 
 
+def test_a_gateway_s_clock_ahead_does_not_bring_the_rules_of_tomorrow() -> None:
+    text = policies.DEFAULT_FILE.read_text()
+    later = '[[regimes]]\nname = "off"\nfrom = 2026-01-01T12:00:30\noff = true\n'
+    policy = policies.parse((text + later).encode(), policies.DEFAULT_FILE)
+    ahead = payload("2 AZE 1111111", arrived_ms=NOW_MS, received_ms=NOW_MS + 60_000)
+    both = payload("2 AZE 1111111", arrived_ms=NOW_MS + 60_000, received_ms=NOW_MS + 60_000)
+    assert letters(prepare(ahead, both, policy=policy)) == "?" + REFUSALS["regime_off"]
+
+
 @pytest.mark.parametrize("sms_id", ['"', "\\", "\0", "é\n", "x" * 65_536, "\U0001f600"])
 def test_an_odd_id_does_not_break_the_reply(sms_id: str) -> None:
     assert REPLY_DECODER.decode(approved(prepare(payload("2 AZE 1111111", id=sms_id)))).in_reply_to == sms_id
@@ -462,7 +471,7 @@ def test_sms_come_to_the_same_together_as_each_by_itself() -> None:
     payloads = [
         payload(text, arrived_ms=NOW_MS - back_ms, channel=channel)
         for text in texts
-        for back_ms in (0, 2 * 60_000, 13 * HOUR_MS)
+        for back_ms in (0, 2 * 60_000, HOUR_MS, HOUR_MS + 1, 13 * HOUR_MS)
         for channel in (msgspec.UNSET, "app")
     ]
     entries = numbered(*payloads)
