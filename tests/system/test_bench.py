@@ -49,6 +49,21 @@ def test_a_peak_in_small_prints_one_object_with_its_targets(house: House, tmp_pa
     assert {plot["kind"] for plot in told["plots"]} == {"lines", "percentiles"}
 
 
+def test_a_day_in_small_is_told_with_what_waited(house: House, tmp_path: Path) -> None:
+    folder = tmp_path / "day"
+    done = house.call("bench", "day", "--messages", "3000", "--folder", str(folder), "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    figures = told["figures"]
+    lines = (folder / "sink.ndjson").read_bytes().splitlines()
+    assert figures["acknowledged"] == told["conditions"]["messages"] == 3000
+    assert figures["sent"] == len(lines) > 2000
+    assert told["targets"].items() >= {"violations": {"least": 0, "aim": 0, "reached": "aim"}}.items()
+    assert "last_reply_s" not in told["targets"]  # of a national day alone
+    assert [sorted(plot["lines"]) for plot in told["plots"]] == [["undecided", "unsent"], ["used"]]
+    assert 0 < told["conditions"]["generator_busy"] < 2
+
+
 def test_ingest_is_paired_with_both_bare_handlers(tmp_path: Path) -> None:
     told = ingest.load_and_pairs(Load(rate=100, seconds=1), tmp_path, rounds=1, round_s=0.2)
     assert told.figures["requests_failed"] == 0
