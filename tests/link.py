@@ -37,6 +37,8 @@ class _Pair:
         self.server = server
         self.deaf: set[bool] = set()
         """Directions that have lost bytes (True: requests): TCP never goes on after a hole, so nothing follows."""
+        self.endless = False
+        """Whether the client does not hear of the server's end either; it does where no more than a piece was lost."""
         self.trap: Trap | None = None
         """A trap whose request has gone on, and whose reply has not come yet."""
 
@@ -113,7 +115,7 @@ class Link:
 
     def _hang(self) -> None:
         for pair in self._pairs:
-            pair.deaf |= {True, False}
+            pair.deaf, pair.endless = {True, False}, True
             _break(pair.server)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -160,7 +162,7 @@ class Link:
                 if await self._passes(pair, data, requests):
                     writer.write(data)
                     await writer.drain()
-        if requests or not pair.deaf:  # who is cut off does not hear of an end either
+        if requests or not pair.endless:
             writer.close()
 
     def _look(self, pair: _Pair, tail: bytes, data: bytes) -> bytes:
@@ -195,13 +197,15 @@ class Link:
             await asyncio.sleep(len(data) / self.bytes_a_second)
         if self.hung:
             self.struck["hung"] += 1
-            pair.deaf |= {True, False}
+            pair.deaf, pair.endless = {True, False}, True
         elif requests and self.drop_requests:
             self.struck["drop_requests"] += 1
             pair.deaf.add(True)
+            pair.endless = True
         elif not requests and self.drop_replies:
             self.struck["drop_replies"] += 1
             pair.deaf.add(False)
+            pair.endless = True
         return requests not in pair.deaf
 
 

@@ -57,7 +57,7 @@ def main() -> int:
         if arguments.json:
             print(msgspec.json.encode(row).decode(), flush=True)
     if not arguments.json:
-        show(rows, Console())
+        show(rows, Console(width=150))
     return 0 if all(row.ok for row in rows) else 1
 
 

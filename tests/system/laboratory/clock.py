@@ -4,14 +4,15 @@ The shift stands in a file that all of them map; the monotonic clock stays the m
 """
 
 import mmap
-import shutil
 import struct
-import subprocess
-import sys
 from pathlib import Path
 from typing import Final
 
 from tests.system.laboratory.history import wall_ms
+from tests.system.laboratory.preload import built
+
+HOUR_MS: Final = 3_600_000
+DAY_MS: Final = 24 * HOUR_MS
 
 SOURCE: Final = r"""
 #define _GNU_SOURCE
@@ -61,22 +62,11 @@ time_t time(time_t *kept) {
 """
 
 
-def why_not() -> str | None:
-    """Why no clock can be set here; None where one can."""
-    if sys.platform != "linux":
-        return "preloading a clock is written for Linux"
-    return None if shutil.which("cc") or shutil.which("gcc") else "no C compiler for the clock"
-
-
 class Clock:
     """The clock of one house."""
 
     def __init__(self, folder: Path) -> None:
-        source, library, shift = folder / "clock.c", folder / "clock.so", folder / "clock"
-        source.write_text(SOURCE)
-        compiler = shutil.which("cc") or shutil.which("gcc") or "cc"
-        words = [compiler, "-O1", "-shared", "-fPIC", "-o", str(library), str(source), "-ldl"]
-        subprocess.run(words, check=True, capture_output=True)
+        library, shift = built("clock", SOURCE, folder), folder / "clock"
         shift.write_bytes(bytes(8))
         self._file = shift.open("r+b")
         self._map = mmap.mmap(self._file.fileno(), 8)

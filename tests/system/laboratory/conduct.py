@@ -75,6 +75,7 @@ def conduct(
 
 
 def _run(experiment: Experiment, floor: Floor, row: Row, runs: int, progress: Callable[[str], None]) -> None:
+    experiment.prepare(floor)
     floor.open()
     for run in range(runs):
         experiment.strike(floor)
@@ -83,9 +84,10 @@ def _run(experiment: Experiment, floor: Floor, row: Row, runs: int, progress: Ca
             f"{experiment.name}: {run + 1} of {runs} runs, struck {floor.strikes}, {floor.acknowledged} acknowledged"
         )
     floor.settle()
+    experiment.hold(floor)
+    row.struck = floor.strikes
     if not floor.strikes:
         row.failures.append("none struck: the fault never met work under way")
-    experiment.hold(floor)
     found = checked(floor.house, floor.history)
     row.acknowledged = len({event["id"] for event in floor.history.events() if event["event"] == "acknowledged"})
     row.decided, row.sent, row.ambiguous = found.decided, found.sent, found.ambiguous

@@ -24,6 +24,9 @@ class Experiment:
         """Why it cannot be made on this machine; None where it can."""
         return None
 
+    def prepare(self, floor: Floor) -> None:
+        """Before anything starts."""
+
     def strike(self, floor: Floor) -> None:
         """The fault, once; `floor.fault` counts it where it has met work. Returns with the fault taken back."""
         raise NotImplementedError

@@ -7,16 +7,17 @@ Every line is a link; every program but the operator is a post that is started a
 
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from random import Random
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from redis import Redis
+from redis.exceptions import RedisError
 
 from lua import library
 from lua.keys import partition_keys, tags
@@ -74,6 +75,9 @@ class Floor:
         self.pushers: list[Pusher] = []
         self.strikes = 0
         """Faults that met work under way, so far."""
+        self.lost_bytes = 0
+        """What power losses have taken from the store's file."""
+        self.store_environ: dict[str, str] = {}
         self._pushing: list[Future[None]] = []
         self._police: Police | None = None
         self._supervisor = Supervisor(self.house, self.posts, self._may_start)
@@ -104,9 +108,27 @@ class Floor:
             self.stage.begin(self._police.run())
         until(lambda: self.sends.look().sent > 20, f"the first replies; {self.last_words()}")
 
-    def add_worker(self, name: str) -> None:
+    def add_worker(
+        self,
+        name: str,
+        *,
+        words: Sequence[str] = (*ICAZE, "process"),
+        word: bytes = library.DECIDE.encode(),
+        environ: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         """Another worker, with a link of its own."""
-        self._post(name, word=library.DECIDE.encode())
+        self._post(name, words=words, word=word, environ=environ)
+
+    @contextmanager
+    def held(self, name: str) -> Generator[None, None, None]:
+        """Meanwhile a post that dies is not started again."""
+        post = self.posts[name]
+        with post.guard:
+            post.wanted = False
+        try:
+            yield
+        finally:
+            post.wanted = True
 
     def _add_dispatcher(self, suffix: str) -> None:
         """A dispatcher, with a link of its own to the operator too."""
@@ -117,6 +139,12 @@ class Floor:
     def redis(self) -> Redis:
         """A client of the laboratory's own, past every link."""
         return Redis(unix_socket_path=str(self.socket), socket_timeout=30)
+
+    def ask(self, *command: object) -> Any:
+        """One command of the laboratory's own, and its reply."""
+        with self.redis() as redis:
+            reply: Any = redis.execute_command(*command)  # pyright: ignore[reportUnknownMemberType]
+            return reply
 
     def one_at_work(self) -> Post:
         """Any post that has begun work since its start, once there is one."""
@@ -171,10 +199,9 @@ class Floor:
     def waiting(self) -> int:
         """Entries of SMS and replies that still stand in the streams; -1 while the store is away."""
         try:
-            with self.redis() as redis:
-                keys = [partition_keys(tag) for tag in tags(PARTITIONS)]
-                return sum(redis.xlen(name) for key in keys for name in (key.inbound, key.replies))
-        except OSError:
+            keys = [partition_keys(tag) for tag in tags(PARTITIONS)]
+            return sum(self.ask("XLEN", name) for key in keys for name in (key.inbound, key.replies))
+        except (RedisError, OSError):
             return -1
 
     def last_words(self) -> str:
@@ -202,6 +229,7 @@ class Floor:
         name: str,
         *,
         word: bytes,
+        words: Sequence[str] = (),
         front: Link | None = None,
         work: Link | None = None,
         environ: Mapping[str, str] = MappingProxyType({}),
@@ -209,8 +237,8 @@ class Floor:
         """A role with a link of its own to the store; `word` passing `work`, else that link, shows that it works."""
         link = self._link(name, f"unix://{self.socket}")
         environ = {**self.house.environ, "ICAZE_REDIS_URL": link.url, **environ}
-        role = name.partition("-")[0]
-        post = self.posts[name] = Post(name, [*ICAZE, role], environ=environ, front=front)
+        words = words or (*ICAZE, name.partition("-")[0])
+        post = self.posts[name] = Post(name, words, environ=environ, front=front)
         post.watch(work or link, word)
 
     def _post_store(self) -> None:
@@ -219,7 +247,7 @@ class Floor:
         words = EmbeddedStore(self.house.data, memory_mb=self.needs.memory_mb).command(server_binary())
         for option, value in self.needs.store_options.items():
             words += [f"--{option}", value]
-        self.posts["store"] = Post("store", words)
+        self.posts["store"] = Post("store", words, environ=self.store_environ)
 
     def _may_start(self, name: str) -> bool:
         """A role needs a store that answers; the store needs nothing."""

@@ -33,7 +33,8 @@ class Post:
         self._word = b""
         self._mark = 0
         self._found = False
-        self._guard = threading.Lock()
+        self.guard = threading.Lock()
+        """Held while it is started."""
 
     def watch(self, work: Link, word: bytes) -> None:
         """A word on a link shows that it works."""
@@ -58,7 +59,7 @@ class Post:
 
     def look(self, house: House, ready: Callable[[], bool]) -> None:
         """Start it where it is gone and can begin; find its door where it has opened."""
-        with self._guard:
+        with self.guard:
             if self.wanted and not self.alive and ready():
                 self._mark = self._work.words[self._word] if self._work is not None else 0
                 self._found = self._front is None
@@ -83,7 +84,7 @@ class Post:
 
     def remove(self) -> None:
         """End it, and start no other."""
-        with self._guard:
+        with self.guard:
             self.wanted = False
         if self.alive and self.running is not None:
             self.running.signal(signal.SIGCONT)
