@@ -54,7 +54,7 @@ def conduct(
     keep: bool = False,
 ) -> Row:
     """Make one experiment; its row, with the failures in it where it went wrong. Its files stay where it failed."""
-    row = Row(experiment.name, seed, skipped=experiment.why_not())
+    row = Row(experiment.name, seed, level=experiment.needs.level, skipped=experiment.why_not())
     if row.skipped is not None:
         return row
     began = time.monotonic()
@@ -84,15 +84,16 @@ def _run(experiment: Experiment, floor: Floor, row: Row, runs: int, progress: Ca
             f"{experiment.name}: {run + 1} of {runs} runs, struck {floor.strikes}, {floor.acknowledged} acknowledged"
         )
     floor.settle()
-    experiment.hold(floor)
-    row.struck = floor.strikes
-    if not floor.strikes:
-        row.failures.append("none struck: the fault never met work under way")
     found = checked(floor.house, floor.history)
     row.acknowledged = len({event["id"] for event in floor.history.events() if event["event"] == "acknowledged"})
     row.decided, row.sent, row.ambiguous = found.decided, found.sent, found.ambiguous
     row.lost, row.doubled = found.lost, found.doubled
+    experiment.allow(found)
     row.failures += found.violated
+    experiment.hold(floor, found)
+    row.struck = floor.strikes
+    if not floor.strikes:
+        row.failures.append("none struck: the fault never met work under way")
     first = floor.sends.look().first
     row.longest_stall_s = longest_wait_s(floor.history.events(), first)
     row.recovered_s = slowest_recovery_s(floor.history.events(), first)

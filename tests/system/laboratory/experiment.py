@@ -5,6 +5,7 @@ To add one: a class in `experiments/`, and its name in the list there.
 
 from typing import ClassVar
 
+from tests.system.laboratory.checking import Checked
 from tests.system.laboratory.floor import Floor, Needs
 
 
@@ -31,5 +32,8 @@ class Experiment:
         """The fault, once; `floor.fault` counts it where it has met work. Returns with the fault taken back."""
         raise NotImplementedError
 
-    def hold(self, floor: Floor) -> None:
-        """What must be true besides, at rest after the last strike: AssertionError where it is not."""
+    def hold(self, floor: Floor, found: Checked) -> None:
+        """What must be true besides, after the checks; AssertionError where it is not."""
+
+    def allow(self, found: Checked) -> None:
+        """Take out of the findings what the level does not promise, and measure it instead."""

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from random import Random
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, Literal, cast
 
 import msgspec
 from redis import Redis
@@ -47,7 +47,7 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True):
     sink: tuple[str, ...] = ()
     """How the operator behaves: arguments of `bench.sink`."""
     environ: MappingProxyType[str, str] = MappingProxyType({})
-    store_options: MappingProxyType[str, str] = MappingProxyType({})
+    level: Literal["memory", "fsync"] = "fsync"
     asks: bool = False
     """Whether police and officers ask the api meanwhile."""
     clock: bool = False
@@ -75,8 +75,6 @@ class Floor:
         self.pushers: list[Pusher] = []
         self.strikes = 0
         """Faults that met work under way, so far."""
-        self.lost_bytes = 0
-        """What power losses have taken from the store's file."""
         self.store_environ: dict[str, str] = {}
         self._pushing: list[Future[None]] = []
         self._police: Police | None = None
@@ -85,7 +83,12 @@ class Floor:
     def open(self) -> None:
         """Start everything, and the load; returns once the first replies are out."""
         house, needs = self.house, self.needs
-        house.environ |= {"ICAZE_DRAIN_S": "2", "ICAZE_DEV_ISSUER": "1", **needs.environ}
+        house.environ |= {
+            "ICAZE_DRAIN_S": "2",
+            "ICAZE_DEV_ISSUER": "1",
+            "ICAZE_DURABILITY": needs.level,
+            **needs.environ,
+        }
         if self.clock is not None:
             house.environ |= self.clock.environ
         self.sink = house.sink(*needs.sink)
@@ -136,15 +139,14 @@ class Floor:
         environ = {"ICAZE_OPERATOR_URL": f"http://127.0.0.1:{operator.port}/"}
         self._post(f"dispatch{suffix}", word=b"POST /", work=operator, environ=environ)
 
-    def redis(self) -> Redis:
-        """A client of the laboratory's own, past every link."""
+    def _redis(self) -> Redis:
+        """A client past every link."""
         return Redis(unix_socket_path=str(self.socket), socket_timeout=30)
 
     def ask(self, *command: object) -> Any:
         """One command of the laboratory's own, and its reply."""
-        with self.redis() as redis:
-            reply: Any = redis.execute_command(*command)  # pyright: ignore[reportUnknownMemberType]
-            return reply
+        with self._redis() as redis:
+            return cast("Any", redis).execute_command(*command)
 
     def one_at_work(self) -> Post:
         """Any post that has begun work since its start, once there is one."""
@@ -244,9 +246,9 @@ class Floor:
     def _post_store(self) -> None:
         folder = self.house.data / "store"
         folder.mkdir(parents=True, exist_ok=True)
-        words = EmbeddedStore(self.house.data, memory_mb=self.needs.memory_mb).command(server_binary())
-        for option, value in self.needs.store_options.items():
-            words += [f"--{option}", value]
+        words = EmbeddedStore(
+            self.house.data, fsync=self.needs.level == "fsync", memory_mb=self.needs.memory_mb
+        ).command(server_binary())
         self.posts["store"] = Post("store", words, environ=self.store_environ)
 
     def _may_start(self, name: str) -> bool:

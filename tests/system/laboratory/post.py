@@ -71,6 +71,10 @@ class Post:
                     self._front.upstream = line.split("http://", 1)[1].split()[0].strip("/")
                     self._found = True
 
+    def said(self, words: str) -> int:
+        """How often the process that stands here has logged some words."""
+        return 0 if self.running is None else self.running.log.read_text(errors="replace").count(words)
+
     def kill(self) -> bool:
         """End it as a crash would; whether it had begun work."""
         worked = self.works

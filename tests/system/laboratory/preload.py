@@ -8,6 +8,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Final
 
@@ -77,6 +78,10 @@ class SyncedSizes:
         """Bytes of a file that its last sync covered; None where none was seen."""
         told = self._folder / str(os.stat(file).st_ino)
         return struct.unpack("q", told.read_bytes())[0] if told.exists() else None
+
+    def age_s(self, file: Path) -> float:
+        """How long ago its last sync was."""
+        return time.time() - (self._folder / str(os.stat(file).st_ino)).stat().st_mtime
 
 
 def _compiler() -> str | None:

@@ -3,6 +3,7 @@
 from typing import Final
 
 from tests.system.house import until
+from tests.system.laboratory.checking import Checked
 from tests.system.laboratory.clock import DAY_MS, HOUR_MS
 from tests.system.laboratory.experiment import Experiment
 from tests.system.laboratory.floor import Floor, Needs
@@ -40,6 +41,11 @@ class Midnight(Experiment):
         until(lambda: (clock.now_ms() + BAKU_MS) // DAY_MS > day, "midnight")
         floor.fault(self.name)
         floor.go_on(100)
+
+    def hold(self, floor: Floor, found: Checked) -> None:
+        """Records stand under both days."""
+        names = {name.rpartition(b":")[2] for name in floor.ask("KEYS", "day:*")}
+        assert len(names) > floor.strikes, names
 
 
 class ClockBack(Experiment):

@@ -34,8 +34,12 @@ class Zombie(Experiment):
         floor.posts[self._post].signal(signal.SIGSTOP)
         threading.Event().wait(LEASE_MS / 1000)
         until(lambda: len(self._owners(floor)) == 1, "the other has all partitions")
-        floor.posts[self._post].signal(signal.SIGCONT)
-        floor.fault(self.name)
+        sleeper = floor.posts[self._post]
+        lost = sleeper.said("partition lost")
+        sleeper.signal(signal.SIGCONT)
+        until(lambda: len(self._owners(floor)) == 2, "it has a share again")
+        # A dispatcher that may not send any more says nothing; a worker is refused by the store, if it had a batch.
+        floor.fault(self.name, int(self._post == "dispatch" or sleeper.said("partition lost") > lost))
         floor.go_on()
 
     def _owners(self, floor: Floor) -> set[bytes | None]:

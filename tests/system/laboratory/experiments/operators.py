@@ -6,6 +6,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Final
 
+from tests.system.laboratory.checking import Checked
 from tests.system.laboratory.experiment import Experiment
 from tests.system.laboratory.floor import Floor, Needs
 
@@ -26,14 +27,16 @@ class Misbehaves(Experiment):
     def __init__(self, kind: str) -> None:
         argument, self._count, self.says = KINDS[kind]
         self.name = f"operator_{kind}"
+        self._marks = kind == "drop"
         self.needs = Needs(sink=(argument, SHARE))
 
     def strike(self, floor: Floor) -> None:
         """Some hundred replies."""
         floor.go_on(150)
 
-    def hold(self, floor: Floor) -> None:
-        """How often it has misbehaved, as it says itself."""
+    def hold(self, floor: Floor, found: Checked) -> None:
+        """How often it has misbehaved, as it says itself; only what it may have taken is marked."""
+        assert (found.ambiguous > 0) == self._marks, found.ambiguous
         floor.sink.stop()
         took: dict[str, int] = json.loads(floor.sink.errors().rpartition("sink: ")[2])
         floor.fault(self.name, took[self._count])

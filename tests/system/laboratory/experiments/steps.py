@@ -7,6 +7,7 @@ from typing import Final
 from lua import library
 from tests.link import Step, Trap
 from tests.system.house import until
+from tests.system.laboratory.checking import Checked
 from tests.system.laboratory.experiment import Experiment
 from tests.system.laboratory.floor import Floor
 
@@ -70,6 +71,11 @@ class KillAt(Experiment):
         floor.fault(self.name, sum(killed))
         floor.at_work(self._victim)
         floor.go_on()
+
+    def hold(self, floor: Floor, found: Checked) -> None:
+        """What the operator had taken is sent again with a mark."""
+        if self.name == "at_dispatch_accepted":
+            assert found.ambiguous > 0, "nothing was marked"
 
 
 ALL: Final = tuple(partial(KillAt, *step) for step in STEPS)

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from lua.keys import partition_keys, tags
 from tests.system.house import PARTITIONS
+from tests.system.laboratory.checking import Checked
 from tests.system.laboratory.experiment import Experiment
 from tests.system.laboratory.floor import Floor, Needs
 from tests.system.laboratory.pusher import Sms
@@ -76,7 +77,7 @@ class Poison(Experiment):
         floor.fault(self.name, len(TEXTS) + len(BODIES) + len(GARBAGE))
         floor.go_on()
 
-    def hold(self, floor: Floor) -> None:
+    def hold(self, floor: Floor, found: Checked) -> None:
         """Each piece of garbage is a dead letter, and nothing else is one."""
         told = floor.house.call("dead", "list", "--json", ICAZE_REDIS_URL=f"unix://{floor.socket}")
         letters: list[dict[str, Any]] = [json.loads(line) for line in told.stdout.splitlines()]
