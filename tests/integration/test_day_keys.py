@@ -144,6 +144,25 @@ async def test_what_follows_the_keys_makes_a_missing_one_and_forgets_an_erased_o
             await following
 
 
+async def test_a_clock_that_is_set_forward_has_its_key_within_a_moment(
+    redis: Client, server: EmbeddedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SOON_S", 0.01)
+    clock = Clock(now_ms())
+    async with keys_of(server.url, clock) as keys:
+        await keys.begin()
+        following = asyncio.create_task(keys.follow())
+        clock.at_ms += 3 * DAY_MS
+
+        async def sealable() -> bool:
+            return day_name(local_day(clock.at_ms)) in keys.known
+
+        await eventually(sealable, within_s=5)
+        following.cancel()
+        with suppress(asyncio.CancelledError):
+            await following
+
+
 async def test_a_store_that_takes_no_key_is_no_reason_not_to_start(redis: Client, server: EmbeddedStore) -> None:
     async def read_only(*command: Any) -> Any:
         return await redis.execute_command("GET" if command[0] == "HSETNX" else "HKEYS", command[1])
