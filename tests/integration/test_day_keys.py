@@ -152,6 +152,7 @@ async def test_a_clock_that_is_set_forward_has_its_key_within_a_moment(
     async with keys_of(server.url, clock) as keys:
         await keys.begin()
         following = asyncio.create_task(keys.follow())
+        await asyncio.sleep(0)  # it waits for its next look
         clock.at_ms += 3 * DAY_MS
 
         async def sealable() -> bool:

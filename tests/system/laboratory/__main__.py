@@ -4,6 +4,7 @@ With `--rows FILE` each row is written as it comes, and a later call goes on whe
 """
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -28,6 +29,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="one object a row")
     parser.add_argument("--keep", action="store_true", help="keep every run's files")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that nothing of a house runs on
     if arguments.list:
         for name, make in EXPERIMENTS.items():
             print(f"{name:<28} {make().says}")
