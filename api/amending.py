@@ -14,6 +14,7 @@ from api.wires import Wires
 from lua import changes
 from lua.changes import Change, Done
 from lua.held import SEAL_BYTES, withdraw_command
+from permits.amended import AmendedPermit
 from permits.calendar import DAY_MS, hour_end, hour_name, rfc3339
 from permits.employees import RETENTION_MS, Act, Actor, AuditAct, Effective, Epoch, effective, with_act
 from permits.messages import ENCODER, HELD_DECODER, AuditSettled, Lang, Reply, settled_row
@@ -122,8 +123,7 @@ class Amending:
             notified=known is not None,
             acts=with_act(old.acts, _act(asked)),
         )
-        # Versions count from the second of decision: of two permits under one code no two notices are alike.
-        version = (found.version or old.decided_s) + 1
+        version = (found.version or _first_version(old)) + 1
         change = Change(
             hash=named.keys.holder(named.field),
             field=permit.field,
@@ -157,7 +157,7 @@ class Amending:
             return None
         known = self._seal.open(member[-SEAL_BYTES:], owner, digest)
         gone = AuditSettled(named.partition, asked.now_ms, "withdrawn", [settled_row(waiting)])
-        version = permit.decided_s + 1
+        version = _first_version(permit) + 1
         cancelled = msgspec.structs.replace(
             permit,
             **self._fields(permit.owner, asked),
@@ -251,6 +251,11 @@ class Amending:
                 else self._texts.extended(lang, code, asked.until_ms),
             )
         )
+
+
+def _first_version(permit: AmendedPermit) -> int:
+    """What versions count from, by second and SMS: of two permits under one code no two notices are alike."""
+    return (permit.decided_s << 16) + int(permit.digest[2:6], 16)
 
 
 def _senders(named: Named, ends_ms: int) -> str:

@@ -20,7 +20,7 @@ from runtime.errors import StartupError
 from runtime.policies import STALE_S, Policies, UnreadPoliciesError, file_of, load_all
 from runtime.settings import Settings
 from tests.eventually import eventually
-from tests.integration.link_that_goes_dead import impatient, link_to
+from tests.link import impatient, linked
 from tests.policy_texts import DEFAULT, followed
 
 KEYS = partition_keys("t")
@@ -183,7 +183,7 @@ async def test_a_store_that_swallows_the_question_ends_the_trust_and_is_asked_ag
 ) -> None:
     monkeypatch.setattr(module, "POLL_S", 0.01)
 
-    async with link_to(server.url) as link:
+    async with linked(server.url) as link:
         wire = Wire(link.url)
         policies = Policies(impatient(wire), key=KEYS.policies, file=FILE, stale_s=0.3)
 
@@ -199,11 +199,11 @@ async def test_a_store_that_swallows_the_question_ends_the_trust_and_is_asked_ag
 
         async with following(policies):
             await eventually(trusted)
-            link.is_cut = True
+            link.hang()
             version = await put_in_force(redis)
             await eventually(stale)
-            assert link.asked > 0
-            link.is_cut = False
+            assert link.struck["hung"] > 0
+            link.hung = False
             await eventually(trusted)
             assert policies.current().version == version
         await wire.close()

@@ -24,7 +24,7 @@ from runtime.policies import Policies
 from tests.eventually import eventually
 from tests.integration.ingest_door import KEYS
 from tests.integration.lanes import AT_HOME, POLICY, Floor, restarts
-from tests.integration.link_that_goes_dead import DeadLink, impatient, link_to
+from tests.link import Link, impatient, linked
 from tests.policy_texts import DEFAULT, followed
 
 STALE_S: Final = 0.5
@@ -40,7 +40,7 @@ async def floor(redis: Client, server: EmbeddedStore, monkeypatch: pytest.Monkey
 
 
 @asynccontextmanager
-async def followed_over(link: DeadLink) -> AsyncGenerator[Policies]:
+async def followed_over(link: Link) -> AsyncGenerator[Policies]:
     """The rules as a worker knows them over a link."""
     wire = Wire(link.url)
     policies = Policies(impatient(wire), key=KEYS[0].policies, file=POLICY, stale_s=STALE_S)
@@ -84,13 +84,13 @@ async def decisions(floor: Floor) -> dict[str, tuple[str, str]]:
 
 async def test_a_worker_cut_off_from_the_rules_decides_nothing_by_old_ones(floor: Floor, server: EmbeddedStore) -> None:
     async with (
-        link_to(server.url) as link,
+        linked(server.url) as link,
         followed_over(link) as policies,
         floor.deciding(policy=policies.current) as lanes,
     ):
         early = await floor.push([f"1 {document}" for document in AT_HOME[:5]], prefix="early")
         await floor.settled()
-        link.is_cut = True
+        link.hang()
         starts_ms = now_ms() + NOTICE_MS
         version = await put_in_force(floor.client, followed(DEFAULT, starts_ms, name="decree", code=2))
 
@@ -108,7 +108,7 @@ async def test_a_worker_cut_off_from_the_rules_decides_nothing_by_old_ones(floor
         assert await floor.undecided() == len(late)
         assert not lanes.done()
 
-        link.is_cut = False
+        link.hung = False
         await floor.settled()
     assert await decisions(floor) == {
         **dict.fromkeys(early, ("approved", POLICY.version)),
@@ -121,7 +121,7 @@ async def test_each_sms_is_judged_by_its_own_receipt_whichever_version_a_lane_kn
     floor: Floor, server: EmbeddedStore
 ) -> None:
     async with (
-        link_to(server.url) as link,
+        linked(server.url) as link,
         followed_over(link) as policies,
         floor.deciding(policy=policies.current),
     ):
@@ -153,7 +153,7 @@ async def test_the_texts_are_those_of_the_version(floor: Floor, server: Embedded
     """Regimes of one name in two versions differ in more than their name."""
     first = followed(DEFAULT, now_ms() - DAY_MS, name="decree", code=2)
     async with (
-        link_to(server.url) as link,
+        linked(server.url) as link,
         followed_over(link) as policies,
         floor.deciding(policy=policies.current),
     ):

@@ -1,0 +1,63 @@
+"""An operator's gateway that misbehaves, in each way it can."""
+
+import json
+import threading
+from functools import partial
+from types import MappingProxyType
+from typing import Final
+
+from tests.system.laboratory.checking import Checked
+from tests.system.laboratory.experiment import Experiment
+from tests.system.laboratory.floor import Floor, Needs
+
+SHARE: Final = "0.2"
+KINDS: Final = {
+    "retry": ("--retry-share", "retry", "a fifth of the replies is answered `retry`"),
+    "refuse": ("--refuse-share", "refused", "a fifth of the replies is refused for good"),
+    "fail": ("--fail-share", "failed_requests", "a fifth of the requests is answered 503"),
+    "drop": ("--drop-after-accept-share", "dropped_requests", "a fifth of the requests is taken and not answered"),
+}
+
+
+class Misbehaves(Experiment):
+    """One kind, all the time."""
+
+    long = 10
+
+    def __init__(self, kind: str) -> None:
+        argument, self._count, self.says = KINDS[kind]
+        self.name = f"operator_{kind}"
+        self._marks = kind == "drop"
+        self.needs = Needs(sink=(argument, SHARE))
+
+    def strike(self, floor: Floor) -> None:
+        """Some hundred replies."""
+        floor.go_on(150)
+
+    def hold(self, floor: Floor, found: Checked) -> None:
+        """How often it has misbehaved, as it says itself; only what it may have taken is marked."""
+        assert (found.ambiguous > 0) == self._marks, found.ambiguous
+        floor.sink.stop()
+        took: dict[str, int] = json.loads(floor.sink.errors().rpartition("sink: ")[2])
+        floor.fault(self.name, took[self._count])
+
+
+class Late(Experiment):
+    """Answers that come after our patience."""
+
+    name = "operator_late"
+    says = "the operator answers after our patience: what it took is sent again, marked"
+    needs = Needs(environ=MappingProxyType({"ICAZE_OPERATOR_TIMEOUT_S": "0.5"}))
+
+    def strike(self, floor: Floor) -> None:
+        """A second and a half of late answers."""
+        link = floor.links["operator"]
+        before = link.struck["delay"]
+        link.delay_s = 0.6
+        threading.Event().wait(1.5)
+        link.delay_s = 0.0
+        floor.fault(self.name, link.struck["delay"] - before)
+        floor.go_on()
+
+
+ALL: Final = (*(partial(Misbehaves, kind) for kind in KINDS), Late)

@@ -1,0 +1,280 @@
+"""The laboratory's floor: one house with a link of ours between each pair of programs, its load and its history.
+
+    pusher ── ingest ── store ── process, process-2 … ── dispatch ── operator          police ── api ── store
+
+Every line is a link; every program but the operator is a post that is started again when it dies.
+"""
+
+import os
+import socket
+from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from random import Random
+from types import MappingProxyType
+from typing import Any, Final, Literal, cast
+
+import msgspec
+from redis import Redis
+from redis.exceptions import RedisError
+
+from lua import library
+from lua.keys import partition_keys, tags
+from runtime.embedded import EmbeddedStore, server_binary, socket_path
+from tests.link import Link
+from tests.system.house import ICAZE, PARTITIONS, House, until
+from tests.system.laboratory.clock import Clock
+from tests.system.laboratory.history import History, wall_ms
+from tests.system.laboratory.police import Police
+from tests.system.laboratory.post import Post, Supervisor
+from tests.system.laboratory.pusher import Pusher
+from tests.system.laboratory.sends import Sends
+from tests.system.laboratory.stage import Stage
+
+SETTLED_S: Final = 90.0
+"""For everything to be answered after the last strike, on a busy machine."""
+
+
+class Needs(msgspec.Struct, frozen=True, kw_only=True):
+    """What an experiment wants changed in the house."""
+
+    workers: int = 1
+    dispatchers: int = 1
+    rate: float = 200.0
+    """SMS pushed a second."""
+    memory_mb: int = 256
+    sink: tuple[str, ...] = ()
+    """How the operator behaves: arguments of `bench.sink`."""
+    environ: MappingProxyType[str, str] = MappingProxyType({})
+    level: Literal["memory", "fsync"] = "fsync"
+    asks: bool = False
+    """Whether police and officers ask the api meanwhile."""
+    clock: bool = False
+    """Whether the house runs by a clock that the experiment sets."""
+    received_at: Callable[[], int | None] = lambda: None
+    copies: int = 1
+    """How many times each array is pushed at once."""
+
+
+class Floor:
+    """One house under load. Made, opened, struck, brought to rest, closed."""
+
+    def __init__(self, folder: Path, needs: Needs, draw: Random) -> None:
+        self.needs = needs
+        self.draw = draw
+        self.house = House(folder)
+        self.stage = Stage()
+        self.clock = Clock(folder) if needs.clock else None
+        self.history = History(folder / "history.ndjson", self.clock.now_ms if self.clock else wall_ms)
+        self.sends = Sends(self.house.sink_log)
+        self.house.furnish()
+        self.socket = socket_path(self.house.data)
+        self.links: dict[str, Link] = {}
+        self.posts: dict[str, Post] = {}
+        self.pushers: list[Pusher] = []
+        self.strikes = 0
+        """Faults that met work under way, so far."""
+        self.store_environ: dict[str, str] = {}
+        self._pushing: list[Future[None]] = []
+        self._police: Police | None = None
+        self._supervisor = Supervisor(self.house, self.posts, self._may_start)
+
+    def open(self) -> None:
+        """Start everything, and the load; returns once the first replies are out."""
+        house, needs = self.house, self.needs
+        house.environ |= {
+            "ICAZE_DRAIN_S": "2",
+            "ICAZE_DEV_ISSUER": "1",
+            "ICAZE_DURABILITY": needs.level,
+            **needs.environ,
+        }
+        if self.clock is not None:
+            house.environ |= self.clock.environ
+        self.sink = house.sink(*needs.sink)
+        self._link("pushers")
+        self._link("police")
+        self._post_store()
+        self._post("ingest", word=b"XADD", front=self.links["pushers"])
+        self.posts["store"].watch(self.links["ingest"], b"XADD")
+        for number in range(needs.workers):
+            self.add_worker("process" if number == 0 else f"process-{number + 1}")
+        for number in range(needs.dispatchers):
+            self._add_dispatcher("" if number == 0 else f"-{number + 1}")
+        if needs.asks:
+            self._post("api", word=b"XADD", front=self.links["police"])
+        self._supervisor.begin()
+        for number in (1, 2):
+            self._begin_pusher(f"pusher-{number}", needs.rate / 2)
+        if needs.asks:
+            self._police = Police(self.history, house, f"http://127.0.0.1:{self.links['police'].port}", self.pushers)
+            self.stage.begin(self._police.run())
+        until(lambda: self.sends.look().sent > 20, f"the first replies; {self.last_words()}")
+
+    def add_worker(
+        self,
+        name: str,
+        *,
+        words: Sequence[str] = (*ICAZE, "process"),
+        word: bytes = library.DECIDE.encode(),
+        environ: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """Another worker, with a link of its own."""
+        self._post(name, words=words, word=word, environ=environ)
+
+    @contextmanager
+    def held(self, name: str) -> Generator[None, None, None]:
+        """Meanwhile a post that dies is not started again."""
+        post = self.posts[name]
+        with post.guard:
+            post.wanted = False
+        try:
+            yield
+        finally:
+            post.wanted = True
+
+    def _add_dispatcher(self, suffix: str) -> None:
+        """A dispatcher, with a link of its own to the operator too."""
+        operator = self._link(f"operator{suffix}", f"127.0.0.1:{self.sink.lines[0]}")
+        environ = {"ICAZE_OPERATOR_URL": f"http://127.0.0.1:{operator.port}/"}
+        self._post(f"dispatch{suffix}", word=b"POST /", work=operator, environ=environ)
+
+    def _redis(self) -> Redis:
+        """A client past every link."""
+        return Redis(unix_socket_path=str(self.socket), socket_timeout=30)
+
+    def ask(self, *command: object) -> Any:
+        """One command of the laboratory's own, and its reply."""
+        with self._redis() as redis:
+            return cast("Any", redis).execute_command(*command)
+
+    def one_at_work(self) -> Post:
+        """Any post that has begun work since its start, once there is one."""
+
+        def look() -> Post | None:
+            working = [post for post in self.posts.values() if post.works]
+            return self.draw.choice(working) if working else None
+
+        return until(look, f"a post at work; {self.last_words()}", within_s=SETTLED_S)
+
+    @property
+    def acknowledged(self) -> int:
+        """SMS that a pusher was told are stored, so far."""
+        return self.history.counts.get("acknowledged", 0)
+
+    def fault(self, name: str, struck: int = 1) -> None:
+        """Tell the history of a strike, now: how often it has met work under way."""
+        self.strikes += struck
+        self.history.add("fault", name=name, struck=struck)
+
+    def go_on(self, count: int = 30) -> None:
+        """Wait until so many more SMS were acknowledged and answered."""
+        self.sends.look()
+        acknowledged, sent = self.acknowledged + count, self.sends.sent + count
+        until(
+            lambda: self.acknowledged >= acknowledged and self.sends.look().sent >= sent,
+            f"{count} more SMS; {self.last_words()}",
+            within_s=SETTLED_S,
+        )
+
+    def at_work(self, *names: str) -> None:
+        """Wait until posts have begun work since their start."""
+        for name in names:
+            until(lambda name=name: self.posts[name].works, f"{name} at work", within_s=SETTLED_S)
+
+    def settle(self) -> None:
+        """Quiescence: every push is answered, every stream of work is empty."""
+        for pusher in self.pushers:
+            self.stage.call(pusher.stop)
+        for work in self._pushing:
+            work.result(SETTLED_S)
+        if self._police is not None:
+            self.stage.wait(self._police.stop(), within_s=SETTLED_S)
+        until(
+            lambda: self.waiting() == 0,
+            f"an empty house; {self.waiting()} wait; {self.last_words()}",
+            within_s=SETTLED_S,
+        )
+        self.history.add("quiet")
+        self.sends.look()
+
+    def waiting(self) -> int:
+        """Entries of SMS and replies that still stand in the streams; -1 while the store is away."""
+        try:
+            keys = [partition_keys(tag) for tag in tags(PARTITIONS)]
+            return sum(self.ask("XLEN", name) for key in keys for name in (key.inbound, key.replies))
+        except (RedisError, OSError):
+            return -1
+
+    def last_words(self) -> str:
+        """The end of each program's log, for a failure."""
+        return "; ".join(
+            f"{name}: {post.running.errors()[-200:]!r}" for name, post in self.posts.items() if post.running is not None
+        )
+
+    def close(self) -> None:
+        """End everything."""
+        self._supervisor.close()
+        self.stage.close()
+        self.house.close()
+        self.history.close()
+        if self.clock is not None:
+            self.clock.close()
+
+    def _link(self, name: str, upstream: str = "") -> Link:
+        link = self.links[name] = Link(upstream)
+        self.stage.wait(link.open())
+        return link
+
+    def _post(
+        self,
+        name: str,
+        *,
+        word: bytes,
+        words: Sequence[str] = (),
+        front: Link | None = None,
+        work: Link | None = None,
+        environ: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """A role with a link of its own to the store; `word` passing `work`, else that link, shows that it works."""
+        link = self._link(name, f"unix://{self.socket}")
+        environ = {**self.house.environ, "ICAZE_REDIS_URL": link.url, **environ}
+        words = words or (*ICAZE, name.partition("-")[0])
+        post = self.posts[name] = Post(name, words, environ=environ, front=front)
+        post.watch(work or link, word)
+
+    def _post_store(self) -> None:
+        folder = self.house.data / "store"
+        folder.mkdir(parents=True, exist_ok=True)
+        words = EmbeddedStore(
+            self.house.data, fsync=self.needs.level == "fsync", memory_mb=self.needs.memory_mb
+        ).command(server_binary())
+        self.posts["store"] = Post("store", words, environ=self.store_environ)
+
+    def _may_start(self, name: str) -> bool:
+        """A role needs a store that answers; the store needs nothing."""
+        if name == "store":
+            with suppress(OSError):
+                os.unlink(self.socket)  # a killed server leaves it
+            return True
+        try:
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.settimeout(1)
+                probe.connect(str(self.socket))
+                probe.sendall(b"PING\r\n")
+                return probe.recv(16).startswith(b"+PONG")
+        except OSError:
+            return False
+
+    def _begin_pusher(self, name: str, rate: float) -> None:
+        pusher = Pusher(
+            name,
+            self.history,
+            url=f"http://127.0.0.1:{self.links['pushers'].port}/v1/sms",
+            rate=rate,
+            draw=Random(self.draw.random()),
+            received_at=self.needs.received_at,
+            copies=self.needs.copies,
+        )
+        self.pushers.append(pusher)
+        self._pushing.append(self.stage.begin(pusher.run()))
