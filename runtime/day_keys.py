@@ -28,7 +28,7 @@ AHEAD_MS: Final = 2 * HOUR_MS
 POLL_S: Final = 60.0
 """How long a process may go on reading what is erased."""
 SOON_S: Final = 1.0
-"""The next look where a key that we need is missing; so soon a missing one is noticed."""
+"""The next look where a key that we need is missing."""
 NONCES: Final = 256
 """Random nonces drawn at once: one by one they cost a third of a sealing. A key may have 2^32, far above a day's."""
 
@@ -115,20 +115,17 @@ class DayKeys:
 
     async def follow(self) -> None:
         """Refresh for ever; a store that is away is asked again."""
+        due_s = time.monotonic() + POLL_S
         while True:
-            await self._due()
+            await asyncio.sleep(SOON_S)
+            # Looked for each time: a clock that was set forward needs keys that nobody has made.
+            if time.monotonic() < due_s and not self._needed() - self.known.keys():
+                continue
+            due_s = time.monotonic() + POLL_S
             try:
                 await self.refresh()
             except UnreadDayKeyError as error:
                 self._log.warning("day keys not read", reason=str(error))
-
-    async def _due(self) -> None:
-        """Returns when it is time to look again; a clock that leaps, as after a pause of the machine, makes it time."""
-        looked_s = time.monotonic()
-        while True:
-            await asyncio.sleep(SOON_S)
-            if self._needed() - self.known.keys() or time.monotonic() - looked_s >= POLL_S:
-                return
 
     def _needed(self) -> set[str]:
         now_ms = self._wall_ms()

@@ -31,7 +31,7 @@ from tests.day_keys import KEYRING, sealed
 from tests.eventually import eventually
 from tests.integration.ingest_door import KEYS, ROUTE, settings_of
 from tests.integration.lanes import AT_HOME, AWAY, HOME, Floor, each_decided_once, payload, restarts
-from tests.integration.link_that_goes_dead import impatient, link_to
+from tests.link import impatient, linked
 
 KEY: Final = KEYS[0].day_keys
 WAITS: Final = "UnreadDayKeyError"
@@ -144,21 +144,21 @@ async def test_what_follows_the_keys_makes_a_missing_one_and_forgets_an_erased_o
             await following
 
 
-async def test_a_clock_that_leaps_a_day_waits_for_no_poll(
+async def test_a_clock_that_is_set_forward_has_its_key_within_a_moment(
     redis: Client, server: EmbeddedStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "SOON_S", 0.01)  # the poll is a minute away
+    monkeypatch.setattr(module, "SOON_S", 0.01)
     clock = Clock(now_ms())
     async with keys_of(server.url, clock) as keys:
         await keys.begin()
         following = asyncio.create_task(keys.follow())
-        await asyncio.sleep(0.05)  # well asleep
-        clock.at_ms += 2 * DAY_MS
+        await asyncio.sleep(0)  # it waits for its next look
+        clock.at_ms += 3 * DAY_MS
 
-        async def made() -> bool:
-            return day_name(local_day(clock())) in keys.known
+        async def sealable() -> bool:
+            return day_name(local_day(clock.at_ms)) in keys.known
 
-        await eventually(made)
+        await eventually(sealable, within_s=5)
         following.cancel()
         with suppress(asyncio.CancelledError):
             await following
@@ -234,11 +234,11 @@ async def test_ingest_seals_under_the_next_day_s_key_from_midnight_on(
 
 
 async def test_a_lane_waits_while_a_key_cannot_be_read_and_loses_nothing(floor: Floor, server: EmbeddedStore) -> None:
-    async with link_to(server.url) as link, keys_of(server.url) as ingest:
+    async with linked(server.url) as link, keys_of(server.url) as ingest:
         await ingest.begin()
         wire = Wire(link.url)
         keys = DayKeys(impatient(wire), key=KEY, keyring=KEYRING)
-        link.is_cut = True
+        link.hang()
         before = restarts(WAITS)
         for at, document in enumerate(AT_HOME[:5]):
             await floor.put(entry(ingest, f"2 {document}", f"sms-{at}"))
@@ -250,7 +250,7 @@ async def test_a_lane_waits_while_a_key_cannot_be_read_and_loses_nothing(floor: 
             await eventually(waited)
             assert await floor.undecided() == 5
             assert not lanes.done()
-            link.is_cut = False
+            link.hung = False
             await floor.settled()
         await wire.close()
     await each_decided_once(floor, [f"sms-{at}" for at in range(5)])
@@ -337,10 +337,10 @@ async def test_an_entry_of_another_partition_goes_there_as_it_stands(floor: Floo
 
 
 async def test_a_letter_waits_for_a_key_to_be_sealed_with(floor: Floor, server: EmbeddedStore) -> None:
-    async with link_to(server.url) as link:
+    async with linked(server.url) as link:
         wire = Wire(link.url)
         keys = DayKeys(impatient(wire), key=KEY, keyring=KEYRING)
-        link.is_cut = True
+        link.hang()
         before = restarts(WAITS)
         await floor.put(b"poison of +994501234567")
         async with floor.deciding(day_keys=keys):
@@ -350,7 +350,7 @@ async def test_a_letter_waits_for_a_key_to_be_sealed_with(floor: Floor, server: 
 
             await eventually(waited)
             assert await floor.dead_as_stored() == []
-            link.is_cut = False
+            link.hung = False
             await floor.settled()
         [letter] = await floor.dead_as_stored()
         assert letter.day == today()
