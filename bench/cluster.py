@@ -5,20 +5,22 @@ with cluster(folder, primaries=3) as three:
 """
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
 import redis
 from redis.backoff import NoBackoff
+from redis.cluster import ClusterNode, RedisCluster
 from redis.retry import Retry
 
-from bench.store import ALLOCATOR, binary, options
+from bench.store import ALLOCATOR, Store, binary, options
 
 SLOTS: Final = 16384
 FORM_S: Final = 30.0
@@ -124,6 +126,24 @@ def cluster(
     finally:
         for server in servers:
             server.close()
+
+
+@contextmanager
+def opened(folder: Path, *, primaries: int) -> Generator[Store, None, None]:
+    """A new store on ports: one server, or a Cluster of more; stopped at the end, its files with it."""
+    folder.mkdir(mode=0o700)
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        if primaries == 1:
+            one = Server(folder / "0", {})
+            stack.callback(one.close)
+            one.start()
+            yield Store(folder, one.client, url=f"redis://{one.host}")
+            return
+        formed = stack.enter_context(cluster(folder, primaries=primaries))
+        nodes = [ClusterNode("127.0.0.1", server.port) for server in formed.primaries]
+        client: Any = stack.enter_context(RedisCluster(startup_nodes=nodes, protocol=2))
+        yield Store(folder, client, url=formed.url, servers=[server.client for server in formed.primaries])
 
 
 def _form(formed: Cluster) -> None:

@@ -9,6 +9,7 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -169,10 +170,21 @@ def _references(
     return found
 
 
-def drain(backlog: Backlog, folder: Path, prepare: Callable[[Store], None] | None = None) -> tuple[Drained, Spell]:
+def on_socket(folder: Path) -> AbstractContextManager[Store]:
+    """A new server of a machine's own processes, as `icaze up` runs it."""
+    return opened(folder, fsync=True)
+
+
+def drain(
+    backlog: Backlog,
+    folder: Path,
+    prepare: Callable[[Store], None] | None = None,
+    *,
+    stored: Callable[[Path], AbstractContextManager[Store]] = on_socket,
+) -> tuple[Drained, Spell]:
     """One drain on a new store, prepared so, and then the replies taken away by a dispatcher."""
     count = backlog.messages
-    with opened(folder / f"ours-{time.monotonic_ns()}", fsync=True) as store:
+    with stored(folder / f"ours-{time.monotonic_ns()}") as store:
         if prepare is not None:
             prepare(store)
         forks, before = store.forks, store.cpu_us

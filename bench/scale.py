@@ -1,8 +1,8 @@
-"""`icaze bench scale`: what a message costs as the documents with records grow, and as the partitions do.
+"""`icaze bench scale`: what a message costs as the documents with records grow, as the partitions do, and on a Cluster.
 
 Each round drains the same SMS, as `icaze bench drain` does, on stores that already hold records of so many other
-documents of the day, and on new stores of so many partitions. Every point stands beside the first of its series in the
-same round; the spread is the dearest point over the cheapest.
+documents of the day, on new stores of so many partitions, and over TCP on one server and a Cluster of three. Every
+point stands beside the first of its series in the same round; the spread is the dearest point over the cheapest.
 """
 
 import argparse
@@ -10,6 +10,8 @@ import struct
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from random import Random
 from statistics import median
@@ -17,9 +19,10 @@ from typing import Any, Final
 
 import msgspec
 
+from bench import cluster
 from bench.arguments import backlog_conditions, of_backlog
 from bench.backlog import Backlog
-from bench.drain import Drained, drain
+from bench.drain import Drained, drain, on_socket
 from bench.measurement import Measurement, Target, conditions, rounded
 from bench.spell import say
 from bench.store import Command, Store
@@ -30,7 +33,10 @@ from permits.outcomes import APPROVED
 DOCUMENTS: Final = (100_000, 1_000_000)
 FULL: Final = 10_000_000
 PARTITIONS: Final = (1, 4, 16, 64)
+PRIMARIES: Final = (1, 3)
+"""One server, and a Cluster; a socket of its own kind is no choice for a Cluster, so both are reached over TCP."""
 COSTS: Final = ("server_us", "worker_us")
+SERIES: Final = ("documents", "partitions", "primaries")
 FIELDS: Final = 500
 """Records of one HSET while they are planted."""
 REWRITTEN_S: Final = 300.0
@@ -49,6 +55,12 @@ class Point(msgspec.Struct, frozen=True):
     backlog: Backlog
     documents: int = 0
     """That have records beforehand."""
+    primaries: int = 0
+    """Reached over TCP; 0: one server on a Unix socket."""
+
+    def stored(self, folder: Path) -> AbstractContextManager[Store]:
+        """Its store, new."""
+        return cluster.opened(folder, primaries=self.primaries) if self.primaries else on_socket(folder)
 
     @property
     def name(self) -> str:
@@ -60,13 +72,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """How much, how far, and which way."""
     of_backlog(parser, messages=100_000)
     parser.add_argument("--full", action="store_true", help=f"up to {FULL:,} documents (default {DOCUMENTS[-1]:,})")
-    parser.add_argument("--only", choices=("documents", "partitions"), help="one series alone")
+    parser.add_argument("--only", choices=SERIES, help="one series alone")
 
 
 def measure(arguments: argparse.Namespace) -> Measurement:
-    """Both series, or the one that was asked for."""
-    sizes = {"documents": (*DOCUMENTS, FULL) if arguments.full else DOCUMENTS, "partitions": PARTITIONS}
-    chosen = [arguments.only] if arguments.only else list(sizes)
+    """All series, or the one that was asked for."""
+    documents = (*DOCUMENTS, FULL) if arguments.full else DOCUMENTS
+    sizes = dict(zip(SERIES, (documents, PARTITIONS, PRIMARIES), strict=True))
+    chosen = [arguments.only] if arguments.only else SERIES
     with tempfile.TemporaryDirectory(prefix="icaze-scale-") as name:
         return rounds(arguments, {series: sizes[series] for series in chosen}, Path(name))
 
@@ -80,7 +93,7 @@ def rounds(arguments: argparse.Namespace, sizes: Mapping[str, Sequence[int]], fo
         for at in range(len(points)):  # each round begins with another one
             point = points[(at + number) % len(points)]
             say(f"round {number + 1} of {arguments.repeats}: {point.size:,} {point.series}")
-            seen[-1][point.name], _ = drain(point.backlog, folder, lambda store, point=point: _plant(store, point))
+            seen[-1][point.name], _ = drain(point.backlog, folder, partial(_plant, point), stored=point.stored)
     ratios: dict[str, float] = {}
     for series in sizes:
         ratios |= _ratios([point for point in points if point.series == series], seen)
@@ -91,7 +104,7 @@ def rounds(arguments: argparse.Namespace, sizes: Mapping[str, Sequence[int]], fo
             **backlog_conditions(arguments),
             generator_busy=median(one.generator_busy for one in drained),
             documents="records of others, planted; the append-only file is written anew after that",
-            cluster="not measured: the roles connect to one server",
+            primaries="over TCP, all on these cores; their time is added up",
             aof_rewrites=sum(one.aof_rewrites for one in drained),
         ),
         figures=rounded(
@@ -118,7 +131,13 @@ def _points(arguments: argparse.Namespace, sizes: Mapping[str, Sequence[int]], f
         return backlogs[partitions]
 
     documents = [Point("documents", n, backlog(arguments.partitions), n) for n in sizes.get("documents", ())]
-    return documents + [Point("partitions", n, backlog(n)) for n in sizes.get("partitions", ())]
+    partitions = [Point("partitions", n, backlog(n)) for n in sizes.get("partitions", ())]
+    of_primaries = sizes.get("primaries", ())
+    return (
+        documents
+        + partitions
+        + [Point("primaries", n, backlog(arguments.partitions), primaries=n) for n in of_primaries]
+    )
 
 
 def _ratios(points: Sequence[Point], seen: Sequence[Mapping[str, Drained]]) -> dict[str, float]:
@@ -150,7 +169,7 @@ def _plots(series: str, points: Sequence[Point], seen: Sequence[Mapping[str, Dra
     yield {"title": f"decisions a second over {series}", "kind": "sizes", "x": series, "y": "SMS/s", "lines": rate}
 
 
-def _plant(store: Store, point: Point) -> None:
+def _plant(point: Point, store: Store) -> None:
     """The records, and an append-only file that will not be written anew in the middle of the drain."""
     if not point.documents:
         return

@@ -51,17 +51,17 @@ class Spell(msgspec.Struct, frozen=True):
 def watch(store: Store, worker: Running, streams: Sequence[str], count: int) -> Spell:
     """Returns once all `count` entries are decided."""
     deadline = time.monotonic() + PATIENCE_S
-    pid = store.pid
-    began = _now(store, worker, pid)
+    pids = store.pids
+    began = _now(store, worker, pids)
     looks: Points = []
     while time.monotonic() < deadline:
         undecided = store.lengths(streams)
         if undecided == count:
-            began = _now(store, worker, pid)
+            began = _now(store, worker, pids)
             looks.clear()
         looks.append((time.monotonic(), undecided))
         if undecided == 0:
-            ended = _now(store, worker, pid)
+            ended = _now(store, worker, pids)
             left = [(max(0.0, at - began[0]), still) for at, still in looks]
             return Spell(*(after - before for after, before in zip(ended, began, strict=True)), left=left)
         worker.check()
@@ -69,10 +69,10 @@ def watch(store: Store, worker: Running, streams: Sequence[str], count: int) -> 
     raise SystemExit(f"icaze bench: not drained within {PATIENCE_S:.0f} s")
 
 
-def _now(store: Store, worker: Running, server: int) -> tuple[float, ...]:
+def _now(store: Store, worker: Running, servers: Sequence[int]) -> tuple[float, ...]:
     """In the order of a Spell's fields."""
     spent = worker.cpu_us, store.cpu_us, store.call_us(*READS), time.process_time() * 1e6
-    return time.monotonic(), *spent, worker.queued_us, queued_us(server)
+    return time.monotonic(), *spent, worker.queued_us, sum(map(queued_us, servers))
 
 
 def say(what: str) -> None:

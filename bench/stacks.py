@@ -42,7 +42,7 @@ def profile(backlog: Backlog, folder: Path, spy: str) -> list[dict[str, Any]]:
             before, raw, perf = store.commands_us(), folder / "worker.raw", shutil.which("perf")
             look = [spy, "record", "--pid", worker.pid, "--rate", RATE_HZ, "--function", "--format", "raw", "-o", raw]
             data = folder / "server.data"
-            look_too = [perf, "record", "--pid", store.pid, "-F", RATE_HZ, "-o", data] if perf else []
+            look_too = [perf, "record", "--pid", store.pids[0], "-F", RATE_HZ, "-o", data] if perf else []
             with _looking(look, folder), _looking(look_too, folder):
                 watch(store, worker, backlog.inbound, backlog.messages)
             spent = {name: (us - before.get(name, 0)) / max(left, 1) for name, us in store.commands_us().items()}

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ START_S: Final = 30.0
 ALLOCATOR: Final = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=20000"}
 PIPELINE: Final = 500
 """Commands of one write while a measurement is prepared."""
+SOCKET: Final = "store.sock"
 Command = Sequence[bytes | str | int]
 packed: Final = cast("Callable[[tuple[bytes | str | int, ...]], bytes]", pack_command)
 """A command as it goes over the wire."""
@@ -51,7 +53,7 @@ def options(folder: Path, *, fsync: bool) -> dict[str, str]:
     """Every setting that a promise rests on, as the embedded store sets it; without `fsync`, one sync a second."""
     return {
         "port": "0",
-        "unixsocket": str(folder / "store.sock"),
+        "unixsocket": str(folder / SOCKET),
         "unixsocketperm": "700",
         "dir": str(folder),
         "daemonize": "no",
@@ -67,48 +69,53 @@ def options(folder: Path, *, fsync: bool) -> dict[str, str]:
 
 
 class Store:
-    """One running server."""
+    """One running server, or the primaries of a Cluster: their figures are sums."""
 
-    def __init__(self, folder: Path, client: Any) -> None:
+    def __init__(self, folder: Path, client: Any, *, url: str, servers: Sequence[Any] = ()) -> None:
         self.folder = folder
-        self.socket = folder / "store.sock"
-        self.url = f"unix://{self.socket}"
+        self.socket = folder / SOCKET
+        self.url = url
         self.client = client
+        self._servers = servers or (client,)
+
+    def _told(self, section: str) -> list[dict[str, Any]]:
+        return [server.info(section) for server in self._servers]
 
     @property
     def cpu_us(self) -> float:
         """Processor time that the server has used, all of its threads."""
-        told = self.client.info("cpu")
-        return (told["used_cpu_user"] + told["used_cpu_sys"]) * 1e6
+        return sum(told["used_cpu_user"] + told["used_cpu_sys"] for told in self._told("cpu")) * 1e6
 
     @property
-    def pid(self) -> int:
-        """Of the server's process."""
-        return int(self.client.info("server")["process_id"])
+    def pids(self) -> list[int]:
+        """Of the servers' processes."""
+        return [int(told["process_id"]) for told in self._told("server")]
 
     @property
     def used(self) -> int:
         """Its memory, bytes."""
-        return int(self.client.info("memory")["used_memory"])
+        return sum(int(told["used_memory"]) for told in self._told("memory"))
 
     @property
     def forks(self) -> int:
         """How often it has forked: nothing here but a new append-only file makes it."""
-        return int(self.client.info("stats")["total_forks"])
+        return sum(int(told["total_forks"]) for told in self._told("stats"))
 
     def call_us(self, *names: str) -> float:
         """Time inside some commands since the start, as INFO commandstats has it."""
-        stats = self.client.info("commandstats")
-        return float(sum(stats.get(f"cmdstat_{name}", {"usec": 0})["usec"] for name in names))
+        commands = self.commands_us()
+        return sum(commands.get(name, 0.0) for name in names)
 
     def commands_us(self) -> dict[str, float]:
         """Time inside every command since the start, by its name."""
-        told = self.client.info("commandstats")
-        return {name.removeprefix("cmdstat_"): float(stats["usec"]) for name, stats in told.items()}
+        spent: Counter[str] = Counter()
+        for told in self._told("commandstats"):
+            spent.update({name.removeprefix("cmdstat_"): stats["usec"] for name, stats in told.items()})
+        return {name: float(us) for name, us in spent.items()}
 
     def calls_of(self, name: str) -> int:
         """How often a command was called."""
-        return int(self.client.info("commandstats").get(f"cmdstat_{name}", {"calls": 0})["calls"])
+        return sum(int(told.get(f"cmdstat_{name}", {"calls": 0})["calls"]) for told in self._told("commandstats"))
 
     def fill(self, commands: Iterable[Command]) -> None:
         """Write many commands, some hundred at once; each must succeed."""
@@ -155,10 +162,10 @@ def opened(folder: Path, *, fsync: bool) -> Generator[Store, None, None]:
         [str(binary()), *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environ
     )
     never = Retry(NoBackoff(), 0)  # a retried write would be a second write
-    client: Any = redis.Redis(unix_socket_path=str(folder / "store.sock"), socket_timeout=120, retry=never, protocol=2)
+    client: Any = redis.Redis(unix_socket_path=str(folder / SOCKET), socket_timeout=120, retry=never, protocol=2)
     try:
         _await_answer(client, process)
-        yield Store(folder, client)
+        yield Store(folder, client, url=f"unix://{folder / SOCKET}")
     finally:
         client.close()
         process.terminate()

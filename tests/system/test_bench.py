@@ -92,16 +92,17 @@ def test_ingest_is_paired_with_both_bare_handlers(tmp_path: Path) -> None:
 
 def test_each_size_stands_beside_the_first_of_its_series(tmp_path: Path) -> None:
     arguments = Namespace(messages=600, mix="launch", partitions=4, repeats=1, seed=5)
-    told = scale.rounds(arguments, {"documents": (100, 3000), "partitions": (1, 2)}, tmp_path)
+    told = scale.rounds(arguments, {"documents": (100, 3000), "partitions": (1, 2), "primaries": (1, 3)}, tmp_path)
     figures, ratios = told.figures, told.ratios
     for cost in ("server", "worker"):
-        for first, other in (("documents_100", "documents_3000"), ("partitions_1", "partitions_2")):
+        pairs = ("documents_100", "documents_3000"), ("partitions_1", "partitions_2"), ("primaries_1", "primaries_3")
+        for first, other in pairs:
             ratio = ratios[f"{other}_{cost}"]
             assert ratio == pytest.approx(figures[f"{other}_{cost}_us"] / figures[f"{first}_{cost}_us"], abs=0.01)
             assert ratios[f"{first.partition('_')[0]}_{cost}_spread"] == pytest.approx(max(ratio, 1 / ratio), abs=0.01)
     assert set(told.targets) == {name for name in ratios if name.endswith("_spread")}
-    assert len(told.targets) == 4
-    assert [len(plot["lines"]) for plot in told.plots] == [2, 1, 2, 1]
+    assert len(told.targets) == 6
+    assert [len(plot["lines"]) for plot in told.plots] == [2, 1, 2, 1, 2, 1]
     assert told.conditions["messages"] == 600
 
 
