@@ -41,6 +41,11 @@ class Kills(Experiment):
     small = 8
     long = 1000
 
+    @property
+    def strikes(self) -> tuple[str, ...]:
+        """One name a victim."""
+        return tuple(f"kill_{name}" for name in (*ROLES, "process-2", "dispatch-2"))
+
     def strike(self, floor: Floor) -> None:
         """One kill of whoever works."""
         threading.Event().wait(floor.draw.uniform(*PAUSE_S))
