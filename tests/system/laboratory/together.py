@@ -13,7 +13,7 @@ class Together(Experiment):
     says = "several"
 
     def __init__(self, parts: list[Experiment]) -> None:
-        self.name = "+".join(part.name for part in parts)
+        self.name = f"{parts[0].name}+{len(parts) - 1}"
         self.needs = parts[0].needs
         self._parts = parts
 
