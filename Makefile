@@ -3,10 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: install run test lint bench bench-api chaos check lock
+.PHONY: install run test lint bench bench-api bench-report chaos check lock
 run: $(VENV)/.run
 	@exec $(VENV)/bin/icaze up
-
 install: $(VENV)/.dev
 
 test: $(VENV)/.dev
@@ -17,8 +16,9 @@ lint: $(VENV)/.dev
 	@$(VENV)/bin/lint-imports --no-cache && $(VENV)/bin/pyright
 	@if command -v luacheck >/dev/null; then $(VENV)/bin/python -m lua.library | luacheck --no-color -q -; elif [ -n "$$CI" ]; then echo "luacheck is missing"; exit 1; fi
 
-bench: $(VENV)/.dev
-	@$(VENV)/bin/python -m bench.national_day
+bench: bench-day
+bench-report: $(VENV)/.bench
+	@for m in drain memory limit ingest scale peers peak day; do $(VENV)/bin/icaze bench $$m --json; done | $(VENV)/bin/python -m bench.report
 bench-api: $(VENV)/.dev
 	@$(VENV)/bin/icaze bench api && $(VENV)/bin/icaze bench open-loop --with-pipeline
 bench-peak: $(VENV)/.bench

@@ -19,6 +19,7 @@ from api.authority import Organisations
 from api.blocked import BlockedDoor
 from api.blocked_bulk import BulkBlockedDoor
 from api.checks import ChecksDoor
+from api.cluster_wires import wires_to
 from api.contract import Operation
 from api.delegates import DelegatesDoor
 from api.door import elsewhere, routes, short_ways
@@ -39,9 +40,7 @@ from api.permit_lists import PermitListDoor
 from api.policies import PoliciesDoor
 from api.regime import RegimeDoor
 from api.status import Status
-from api.wires import Wires
 from runtime import embedded, keyring, layout, lifecycle
-from runtime.connection import Wire, connect
 from runtime.doors import SHORT_WAYS, Readiness, new_app, opened
 from runtime.epochs import UNREAD, Epochs
 from runtime.fitness import load_functions, settled
@@ -49,6 +48,7 @@ from runtime.policies import file_of
 from runtime.problems import problems
 from runtime.settings import load
 from runtime.telemetry import start_logging
+from runtime.topology import client_to, wire_to
 
 READY_S: Final = 1.0
 
@@ -177,9 +177,9 @@ async def _serve(stop: asyncio.Event) -> int:
     policy, founding = file_of(settings)
     keys = keyring.load(settings)
     async with open_verifier(settings, _wall_ms) as verify:
-        async with aclosing(connect(url)) as client:
+        async with aclosing(client_to(url)) as client:
             partitions = await settled(client, settings, route, url, load_functions)
-        wires = Wires(url)
+        wires = wires_to(url)
         parts = assembled(
             wires,
             partitions=partitions,
@@ -191,7 +191,7 @@ async def _serve(stop: asyncio.Event) -> int:
             now_ms=_wall_ms,
         )
         await parts.policies.begin()
-        monitor = MonitorDoor(wire=Wire(url), partitions=partitions, now_ms=_wall_ms)
+        monitor = MonitorDoor(wire=wire_to(url), partitions=partitions, now_ms=_wall_ms)
         app = build_app(
             registry(parts, monitor), verify=verify, readiness=readiness_of(parts.epochs, settings.durability)
         )

@@ -12,10 +12,12 @@ from redis.asyncio import ConnectionPool
 from redis.exceptions import BusyLoadingError, RedisError, ResponseError
 
 from lua.calls import Command
+from runtime.address import StoreAddress, store_address
+from runtime.sentinel import master, refuse_other_than_master
 
 _NOT_YET: Final = object()
-_STORE_AWAY: Final = ("LOADING", "MASTERDOWN")
-"""Error replies of a server that serves again by itself."""
+_STORE_AWAY: Final = ("LOADING", "MASTERDOWN", "READONLY", "CLUSTERDOWN")
+"""Error replies of a server that serves again by itself, or in whose place another does."""
 _pack: Callable[[tuple[Any, ...]], bytes] = cast("Any", pack_command)
 
 
@@ -52,14 +54,15 @@ class Link(asyncio.Protocol):
         self._reader: Any = hiredis.Reader(replyError=self._failed, notEnoughData=_NOT_YET)
         self._error: RedisError | None = None
         """The first error among the replies so far of the ask whose turn it is."""
+        self._demoted = False
         self.sent: deque[Ask] = deque()
         self.lost: asyncio.Future[None] = self.loop.create_future()
 
-    async def greet(self, commands: Sequence[Sequence[Any]]) -> None:
-        """Proves that the store serves us; raises what it says where it does not."""
+    async def greet(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        """Proves that the store serves us, by its replies; raises what it says where it does not."""
         ask = Ask(self.loop.create_future(), packed(commands), len(commands), 0.0, False)
         self.send([ask])
-        await ask.answer
+        return await ask.answer
 
     def send(self, asks: list[Ask]) -> None:
         """All in one write."""
@@ -95,7 +98,7 @@ class Link(asyncio.Protocol):
                         answer.set_result(replies)
                     else:
                         answer.set_exception(error)
-            if next_reply() is not _NOT_YET:  # nobody waits for it
+            if next_reply() is not _NOT_YET or self._demoted:  # nobody waits for it, or it takes no writes any more
                 self._on_lost(self)
         except hiredis.ProtocolError:  # not the store's language
             self._on_lost(self)
@@ -108,12 +111,13 @@ class Link(asyncio.Protocol):
     def _failed(self, text: str) -> RedisError:
         """Called by the reader with each error reply."""
         error = BusyLoadingError(text) if text.startswith(_STORE_AWAY) else ResponseError(text)
+        self._demoted = self._demoted or text.startswith("READONLY")
         self._error = self._error or error
         return error
 
 
 class Address:
-    """Where the store is and how it greets, read from its URL as every other connection of the role reads it."""
+    """Where a server is and how it greets, read from its URL as every other connection of the role reads it."""
 
     def __init__(self, url: str) -> None:
         made: Any = ConnectionPool.from_url(url).make_connection()  # pyright: ignore[reportUnknownMemberType]
@@ -127,10 +131,36 @@ class Address:
         self.greeting.append(("PING",))
 
     async def reach(self, link: Link) -> None:
-        """Connect the link; raises OSError."""
+        """Connect the link; raises OSError, or one of STORE_ERRORS."""
         loop = asyncio.get_running_loop()
         if self._path is not None:
             await loop.create_unix_connection(lambda: link, self._path)
         else:
             tls = None if self._tls is None else self._tls.get()
             await loop.create_connection(lambda: link, self._host, self._port, ssl=tls)
+
+    def accept(self, replies: Sequence[Any]) -> None:
+        """Take what the server answered to the greeting; raises where it is not whom we look for."""
+
+
+class MasterAddress(Address):
+    """The master of a replicated pair, found anew for each connection."""
+
+    def __init__(self, address: StoreAddress) -> None:
+        self._store = address
+
+    async def reach(self, link: Link) -> None:
+        """Ask the sentinels, then connect."""
+        super().__init__(await master(self._store))
+        self.greeting.append(("ROLE",))
+        await super().reach(link)
+
+    def accept(self, replies: Sequence[Any]) -> None:
+        """Only a master's."""
+        refuse_other_than_master(replies[-1])
+
+
+def address_of(url: str) -> Address:
+    """Of one server, or of the master that sentinels know."""
+    address = store_address(url)
+    return MasterAddress(address) if address.kind == "sentinel" else Address(url)

@@ -13,7 +13,7 @@ from redis.exceptions import ConnectionError as StoreConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as StoreTimeoutError
 
-from api.link import Address, Ask, Link, packed
+from api.link import Ask, Link, address_of, packed
 from lua.calls import Command
 
 PATIENCE_S: Final = 2.0
@@ -29,7 +29,7 @@ class Wires:
     """Connects on first use, and again after a break."""
 
     def __init__(self, url: str, *, patience_s: float = PATIENCE_S) -> None:
-        self._address = Address(url)
+        self._address = address_of(url)
         self._patience_s = patience_s
         self._link: Link | None = None
         self._unsent: list[Ask] = []  # with those sent before them, in the order in which their patience ends
@@ -102,7 +102,7 @@ class Wires:
         try:
             async with asyncio.timeout(self._patience_s):
                 await self._address.reach(link)
-                await link.greet(self._address.greeting)
+                self._address.accept(await link.greet(self._address.greeting))
         except (RedisError, OSError) as error:  # a TimeoutError is an OSError
             link.drop()
             self._not_before_s = loop.time() + self._back_off_s

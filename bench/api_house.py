@@ -1,6 +1,6 @@
 """A running system for measurements: `icaze up` in a folder of its own, its doors, its tokens and its SMS.
 
-Used by `national_day`, and by all that measure the api.
+Used by `whole_path`, and by all that measure the api.
 """
 
 import json

@@ -8,7 +8,7 @@ import signal
 import sys
 from typing import Any, Final
 
-from bench import api_ratio, drain, epoch, holds, ingest, limit, memory, open_loop, peak, scale
+from bench import api_ratio, drain, epoch, holds, ingest, limit, memory, national_day, open_loop, peak, scale, soak
 from bench.peers import command as peers
 
 MEASUREMENTS: Final[dict[str, tuple[Any, str]]] = {
@@ -16,8 +16,10 @@ MEASUREMENTS: Final[dict[str, tuple[Any, str]]] = {
     "ingest": (ingest, "acknowledgements at ten times the national peak, and ingest beside bare handlers"),
     "limit": (limit, "the server with the worker's own calls, prepared, and no other work of a client"),
     "peak": (peak, "the national peak, ten times that, and a burst, from each SMS's intended start to the operator"),
+    "day": (national_day, "a national day through everything, as fast as it will go, then verified"),
     "memory": (memory, "lasting bytes a decided message"),
     "scale": (scale, "what a message costs as documents and partitions grow"),
+    "soak": (soak, "days of traffic in an hour, by a clock put forward: what grows, and what must not"),
     "peers": (peers, "Celery, streaq, taskiq and FastStream with the same job; installs them at its first run"),
     "api": (api_ratio, "the api's speed as a share of a bare handler that answers the same bytes"),
     "open-loop": (open_loop, "latencies of the api, each from its question's intended start"),

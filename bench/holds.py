@@ -17,8 +17,8 @@ import redis
 
 from bench.api_house import opened
 from bench.measurement import Measurement, Target, conditions
-from bench.national_day import ROLES, peak_mb, pushing, settings_of, sink, used, verify
 from bench.progress import passed_on
+from bench.whole_path import ROLES, peak_mb, pushing, settings_of, sink, used, verify
 from permits.messages import AUDIT_DECODER, ENCODER, SETTLED_DECODER
 from permits.outcomes import APPROVED
 from permits.policy import DEFAULT_FILE

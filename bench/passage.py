@@ -20,9 +20,9 @@ import uvloop
 from bench.api_house import ApiHouse, opened
 from bench.latencies import SHARES, Latencies
 from bench.machine import busy_us, cpu_us, sync_times
-from bench.national_day import ROLES, drained, peak_mb, settings_of, sink_process, verify
 from bench.open_loop import Answers, ask_openly
 from bench.posts import PATH, Post, distinct, posts, settings
+from bench.whole_path import ROLES, drained, peak_mb, settings_of, sink_process, verify
 
 CONNECTIONS: Final = 256
 """More than are ever busy while the system keeps up: no SMS should wait for a line of ours."""

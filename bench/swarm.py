@@ -15,9 +15,9 @@ from typing import Any, Final
 from bench.api_house import ApiHouse, opened
 from bench.arguments import positive, positive_number
 from bench.measurement import Measurement
-from bench.national_day import settings_of, sink
 from bench.posts import settings
 from bench.shapes import SHAPES
+from bench.whole_path import settings_of, sink
 
 FILE: Final = Path(__file__).with_name("locustfile.py")
 NONE: Final = "none"

@@ -6,8 +6,6 @@ import time
 from contextlib import aclosing
 from typing import Any
 
-from redis.exceptions import RedisError
-
 from dispatch.dispatcher import Dispatcher
 from dispatch.ministry.http import http_ministry
 from dispatch.ministry.off import NoMinistry
@@ -19,15 +17,16 @@ from dispatch.outbox.outbox import Outbox
 from lua import calls
 from lua.keys import DISPATCH_GROUP, PartitionKeys
 from runtime import doors, embedded, keyring, layout, lifecycle, settings
-from runtime.connection import Client, Wire, connect
+from runtime.connection import Client
 from runtime.day_keys import DayKeys
 from runtime.epochs import Epochs
 from runtime.errors import StartupError
-from runtime.fitness import load_functions, settled
+from runtime.fitness import answers, load_functions, settled
 from runtime.keyring import Keyring
 from runtime.settings import Settings
 from runtime.shared import SharedWire
 from runtime.telemetry import Log, start_logging
+from runtime.topology import client_to, wire_to
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -68,15 +67,15 @@ async def serve(stop: asyncio.Event) -> int:
     ministry = ministry_of(current, personal)
     url = current.redis_url or embedded.url(current.data)
     route = layout.route(current)
-    async with aclosing(connect(url)) as client:
+    async with aclosing(client_to(url)) as client:
         partitions = await settled(client, current, route, url, load_functions, _register)
-        keys_wire = SharedWire(Wire(url))
+        keys_wire = SharedWire(wire_to(url))
         day_keys = DayKeys(keys_wire.execute_command, key=partitions[0].day_keys, keyring=personal)
         await day_keys.begin()
         dispatcher = Dispatcher(
             client, url, operator=operator, partitions=partitions, settings=current, day_keys=day_keys
         )
-        wire, epochs_wire = SharedWire(Wire(url)), Wire(url)
+        wire, epochs_wire = SharedWire(wire_to(url)), wire_to(url)
         epochs = Epochs(epochs_wire.execute_command)
         await epochs.begin()
         outbox = Outbox(
@@ -91,7 +90,7 @@ async def serve(stop: asyncio.Event) -> int:
 
         async def readiness() -> dict[str, Any]:
             return {
-                "ready": await _answers(client),
+                "ready": await answers(client),
                 "role": "dispatch",
                 "durability": current.durability,
                 "operator": current.operator,
@@ -129,10 +128,3 @@ async def _worked(
         await tending
         for task in following:
             task.cancel()
-
-
-async def _answers(client: Client) -> bool:
-    try:
-        return bool(await client.execute_command("PING"))
-    except (RedisError, OSError):
-        return False

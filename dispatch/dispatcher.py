@@ -16,11 +16,12 @@ from dispatch.reply_lane import ReplyLane
 from dispatch.sender import BATCH, Sender
 from dispatch.throttle import Throttle
 from lua.keys import DISPATCH_GROUP, PartitionKeys
-from runtime.connection import Client, Wire
+from runtime.connection import Client
 from runtime.day_keys import DayKeys
 from runtime.leases import Lease, Leases
 from runtime.settings import Settings
 from runtime.telemetry import Log
+from runtime.topology import wire_to
 
 LOOK_S: Final = 0.05
 
@@ -42,7 +43,7 @@ class Dispatcher:
         self._url = url
         self._partitions = partitions
         self._drain_s = settings.drain_s
-        self._ledger = Ledger(Wire(url), day_keys)
+        self._ledger = Ledger(wire_to(url), day_keys)
         self._sender = Sender(
             operator=operator,
             ledger=self._ledger,
@@ -50,7 +51,7 @@ class Dispatcher:
             window=settings.operator_window,
         )
         self._leases = Leases(
-            Wire(url), role="dispatch", partitions=partitions, lease_ms=settings.lease_ms, new_lane=self._new_lane
+            wire_to(url), role="dispatch", partitions=partitions, lease_ms=settings.lease_ms, new_lane=self._new_lane
         )
         self._lease_of: dict[int, Lease] = {}
         self._log = Log("dispatch")
@@ -77,7 +78,7 @@ class Dispatcher:
             await self._ledger.finish()
 
     def _new_lane(self, lease: Lease) -> ReplyLane:
-        lane = ReplyLane(lease, wire=Wire(self._url), submit=self._sender.submit)
+        lane = ReplyLane(lease, wire=wire_to(self._url), submit=self._sender.submit)
         self._ledger.taken_over(lane)
         self._lease_of[lease.index] = lease
         return lane

@@ -23,10 +23,11 @@ from dispatch.outbox.index import Index
 from dispatch.reckoning import Account, Counters, Feed, Range, account, joined
 from lua.keys import EPOCHS, EPOCHS_FED, LAYOUT, PartitionKeys, partition_keys
 from runtime import embedded, keyring, layout, settings
-from runtime.connection import Wire, shown
+from runtime.connection import shown
 from runtime.errors import StartupError
 from runtime.settings import Settings
 from runtime.shared import SharedWire
+from runtime.topology import wire_to
 
 PAGE: Final = 1000
 AGREES, DISAGREES, UNUSABLE = 0, 1, 2
@@ -80,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 async def _connected(current: Settings, url: str, *, rebuild: bool) -> Reconciliation:
     ministry = http_ministry(current, keyring.load(current)) if current.ministry == "http" else None
-    store = SharedWire(Wire(url))
+    store = SharedWire(wire_to(url))
     try:
         raw: bytes | None = await store.execute_command("GET", LAYOUT)
         if raw is None:

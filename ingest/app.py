@@ -12,7 +12,6 @@ from typing import Any, Final, cast
 import msgspec
 from aiohttp import hdrs, web
 from multidict import istr
-from redis.exceptions import RedisError
 
 from ingest import native, signature
 from ingest.group_commit import GroupCommit, NotStoredError
@@ -22,14 +21,14 @@ from permits.identified import read_sms
 from permits.messages import ENCODER
 from permits.partition import Route
 from runtime import doors, embedded, keyring, layout, lifecycle, settings
-from runtime.connection import Wire, connect
 from runtime.day_keys import DayKeys, UnreadDayKeyError
-from runtime.fitness import settled
+from runtime.fitness import answers, settled
 from runtime.problems import ProblemError, problem_of
 from runtime.quick_response import QuickResponse, fits
 from runtime.sealing import sealed_sms
 from runtime.shared import SharedWire
 from runtime.telemetry import APPEND_SECONDS, SMS_ACCEPTED, SMS_REJECTED, start_logging
+from runtime.topology import client_to, wire_to
 from runtime.tracing import REQUEST_ID, given_request_id, given_trace
 
 PATH: Final = "/v1/sms"
@@ -204,13 +203,13 @@ async def serve(stop: asyncio.Event) -> int:
     route = layout.route(current)
     personal = keyring.load(current)
     signatures = signature.load(current.aggregators_file)
-    async with aclosing(connect(url)) as client:
+    async with aclosing(client_to(url)) as client:
         partitions = await settled(client, current, route, url)
-        keys_wire = SharedWire(Wire(url))
+        keys_wire = SharedWire(wire_to(url))
         day_keys = DayKeys(keys_wire.execute_command, key=partitions[0].day_keys, keyring=personal)
         await day_keys.begin()
-        high_water = HighWater(Wire(url), partitions, current)
-        commit = GroupCommit(Wire(url))
+        high_water = HighWater(wire_to(url), partitions, current)
+        commit = GroupCommit(wire_to(url))
         ingest = Ingest(
             route=route,
             partitions=partitions,
@@ -221,12 +220,8 @@ async def serve(stop: asyncio.Event) -> int:
         )
 
         async def readiness() -> dict[str, Any]:
-            try:
-                stored = bool(await client.execute_command("PING"))
-            except (RedisError, OSError):
-                stored = False
             return {
-                "ready": stored and high_water.full_because is None,
+                "ready": await answers(client) and high_water.full_because is None,
                 "role": "ingest",
                 "durability": current.durability,
                 "full_because": high_water.full_because,

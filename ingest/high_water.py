@@ -11,6 +11,7 @@ from redis.exceptions import RedisError
 
 from lua.calls import Command
 from lua.keys import PartitionKeys
+from lua.store import primaries
 from runtime.connection import Wire
 from runtime.settings import Settings
 from runtime.telemetry import BACKLOG, Log
@@ -44,12 +45,11 @@ class HighWater:
     async def look(self) -> None:
         """Read backlog and memory now."""
         commands: list[Command] = [["XLEN", keys.inbound] for keys in self._partitions]
-        *lengths, memory = await self._wire.call(*commands, ["INFO", "memory"])
-        if isinstance(memory, RedisError):
-            raise memory
+        lengths = await self._wire.call(*commands)
+        memories = [_memory(await server.execute_command("INFO", "memory")) for server in await primaries(self._wire)]
         backlog = sum(length for length in lengths if isinstance(length, int))
         BACKLOG.set(backlog)
-        used, most = _memory(memory)
+        used, most = max(memories, key=lambda memory: memory[0] / memory[1] if memory[1] else 0.0)  # the fullest
         if backlog >= self._settings.backlog_limit:
             self.full_because = f"{backlog} SMS are waiting for a decision"
         elif most and used >= most * self._settings.memory_limit:

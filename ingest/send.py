@@ -17,8 +17,9 @@ from lua.keys import PartitionKeys
 from permits.messages import REPLY_DECODER, Reply
 from permits.sms import read
 from runtime import embedded, layout, lifecycle, settings
-from runtime.connection import Client, Wire, connect, shown
+from runtime.connection import Client, Wire, shown
 from runtime.settings import Settings
+from runtime.topology import client_to, wire_to
 
 NO_REPLY: Final = 1
 
@@ -42,8 +43,8 @@ async def _send(arguments: argparse.Namespace, current: Settings) -> int:
     route = layout.route(current)
     partition, _ = route.owner(read(arguments.text).document, _plus(arguments.sender))
     keys = key_names.partition_keys(key_names.tags(route.partitions)[partition])
-    wire = Wire(url)
-    async with aclosing(connect(url)) as client:
+    wire = wire_to(url)
+    async with aclosing(client_to(url)) as client:
         try:
             after = await _last_id(client, keys)
         except (RedisError, OSError) as error:

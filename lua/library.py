@@ -8,7 +8,7 @@ from typing import Final, cast
 
 from redis.exceptions import ResponseError
 
-from lua.store import Store
+from lua.store import Store, primaries
 
 LIBRARY: Final = "permits_v2"
 """A released change of arguments or behaviour is another version, side by side, until old workers are gone."""
@@ -59,6 +59,11 @@ def source() -> str:
 
 async def ensure_loaded(store: Store) -> None:
     """Load the library where it is missing; raise LibraryDiffersError where another source has its name."""
+    for server in await primaries(store):
+        await _ensure_loaded(server)
+
+
+async def _ensure_loaded(store: Store) -> None:
     stored = _texts(await store.execute_command("FUNCTION", "LIST", "LIBRARYNAME", LIBRARY, "WITHCODE"))
     if not stored:  # looked at first: a full store refuses a load, and its backlog must still be drained
         try:

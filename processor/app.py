@@ -21,15 +21,16 @@ from processor.held_replies import HeldReplies
 from processor.lane import DecideLane
 from processor.registry import registry_of
 from runtime import doors, embedded, keyring, layout, lifecycle, settings
-from runtime.connection import Client, Wire, connect
+from runtime.connection import Client
 from runtime.day_keys import DayKeys
-from runtime.fitness import load_functions, settled
+from runtime.fitness import answers, load_functions, settled
 from runtime.keyring import SenderSeal
 from runtime.leases import Lease, Leases
 from runtime.policies import Policies, file_of
 from runtime.settings import Settings
 from runtime.shared import SharedWire
 from runtime.telemetry import Log, start_logging
+from runtime.topology import client_to, wire_to
 
 HOUSEKEEPING_S: Final = 60.0
 PACE_S: Final = 0.0008
@@ -57,18 +58,18 @@ async def serve(stop: asyncio.Event) -> int:
     route = layout.route(current)
     personal = keyring.load(current)
     seal = SenderSeal(personal)
-    async with aclosing(connect(url)) as client:
+    async with aclosing(client_to(url)) as client:
         partitions = await settled(client, current, route, url, load_functions, make_groups)
-        asking = Wire(url)
+        asking = wire_to(url)
         policies = Policies(asking.execute_command, key=partitions[0].policies, file=file)
         await policies.begin()
-        keys_wire = SharedWire(Wire(url))
+        keys_wire = SharedWire(wire_to(url))
         day_keys = DayKeys(keys_wire.execute_command, key=partitions[0].day_keys, keyring=personal)
         await day_keys.begin()
         policy = policies.latest()  # for its documents, which no version changes
         registry = registry_of(current, accepts=policy.documents.accepts)
         turns = asyncio.Semaphore(BATCHES_AT_ONCE)
-        phones = BusyPhones(Wire(url), partitions)
+        phones = BusyPhones(wire_to(url), partitions)
         wordings = Wordings(current.script)
 
         def new_lane(lease: Lease) -> DecideLane:
@@ -85,7 +86,7 @@ async def serve(stop: asyncio.Event) -> int:
             return DecideLane(
                 lease,
                 preparer=preparer,
-                wire=Wire(url),
+                wire=wire_to(url),
                 partitions=partitions,
                 turns=turns,
                 batch=current.batch,
@@ -93,7 +94,9 @@ async def serve(stop: asyncio.Event) -> int:
                 wall_ms=_wall_ms,
             )
 
-        leases = Leases(Wire(url), role="decide", partitions=partitions, lease_ms=current.lease_ms, new_lane=new_lane)
+        leases = Leases(
+            wire_to(url), role="decide", partitions=partitions, lease_ms=current.lease_ms, new_lane=new_lane
+        )
         worker = _Worker(client, partitions, leases, current, policies)
         app = doors.new_app(readiness=worker.readiness)
         work = working(
@@ -108,14 +111,14 @@ async def serve(stop: asyncio.Event) -> int:
         async with doors.opened(app, current, current.process_port, "process") as port, work:
             print(f"process  http://{current.host}:{port}", flush=True)
             held_replies = HeldReplies(
-                Wire(url),
+                wire_to(url),
                 leases=lambda: leases.leases,
                 policy=policies.current,
                 wordings=wordings,
                 seal=seal,
                 wall_ms=_wall_ms,
             )
-            archiver = Archiver(Wire(url), folder=current.archive, leases=lambda: leases.leases)
+            archiver = Archiver(wire_to(url), folder=current.archive, leases=lambda: leases.leases)
             beside = [
                 asyncio.create_task(worker.keep_house()),
                 asyncio.create_task(archiver.run()),
@@ -178,12 +181,8 @@ class _Worker:
 
     async def readiness(self) -> dict[str, Any]:
         """Facts for `/readyz`."""
-        try:
-            ready = bool(await self._client.execute_command("PING"))
-        except (RedisError, OSError):
-            ready = False
         return {
-            "ready": ready,
+            "ready": await answers(self._client),
             "role": "process",
             "durability": self._settings.durability,
             "partitions": len(self._leases.held),

@@ -13,13 +13,14 @@ from lua import keys as key_names
 from permits.calendar import rfc3339
 from permits.messages import DEAD_DECODER, DeadKind, DeadLetter
 from runtime import embedded, keyring, lifecycle, settings
-from runtime.connection import Client, Wire, connect, shown
+from runtime.connection import Client, shown
 from runtime.day_keys import DayKeys, UnreadDayKeyError
 from runtime.errors import StartupError
 from runtime.keyring import UnsealedError
 from runtime.layout import Layout
 from runtime.sealing import is_sealed, opened_letter
 from runtime.settings import Settings
+from runtime.topology import client_to, wire_to
 
 PAGE: Final = 200
 
@@ -43,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
 async def _run(arguments: argparse.Namespace) -> int:
     current = settings.load()
     url = current.redis_url or embedded.url(current.data)
-    async with aclosing(connect(url)) as client:
+    async with aclosing(client_to(url)) as client:
         try:
             raw: bytes | None = await client.execute_command("GET", key_names.LAYOUT)
             if raw is None:
@@ -125,7 +126,7 @@ async def _show(letter: DeadLetter | None, arguments: argparse.Namespace, curren
 
 async def _opened(letter: DeadLetter, current: Settings, key: str) -> DeadLetter:
     """The letter to be read; as it stands, with a word to whoever asked, where it cannot be opened."""
-    wire = Wire(current.redis_url or embedded.url(current.data))
+    wire = wire_to(current.redis_url or embedded.url(current.data))
     keys = DayKeys(wire.execute_command, key=key, keyring=keyring.load(current))
     try:
         await keys.read()

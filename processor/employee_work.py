@@ -14,12 +14,13 @@ from permits.policy import Policy
 from processor.application_loop import ApplicationLoop
 from processor.import_loop import ImportLoop
 from processor.registry.port import Registry
-from runtime.connection import Wire, shown
+from runtime.connection import shown
 from runtime.employment import Employment, Send
 from runtime.epochs import Epochs
 from runtime.errors import StartupError
 from runtime.keyring import Keyring
 from runtime.shared import SharedWire
+from runtime.topology import wire_to
 
 
 @asynccontextmanager
@@ -37,7 +38,7 @@ async def working(
 
     Each may be cut off anywhere: what it had begun stands in the store, and whoever holds the partition goes on.
     """
-    store, asking, importing = SharedWire(Wire(url)), Wire(url), Wire(url)
+    store, asking, importing = SharedWire(wire_to(url)), wire_to(url), wire_to(url)
     epochs = Epochs(asking.execute_command)
     try:
         await epochs.refresh()  # before the first import: a permit names the last epoch that it has seen

@@ -1,4 +1,4 @@
-"""Erases the keys of days past their retention, and has the store write its append-only file anew without them.
+"""Erases the keys of days past their retention, and has the store write its append-only files anew without them.
 
 Reads and writes `day_keys:{p}` of the first partition; run by the worker that holds it. The field `rewrite` stands
 from before the keys go until the store has finished a rewrite that was asked for after they went: whoever finds it,
@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from redis.exceptions import ResponseError
 
-from lua.store import Store
+from lua.store import Store, servers
 from permits.calendar import day_name, local_day
 from runtime.telemetry import Log
 
@@ -22,8 +22,8 @@ class Eraser:
     def __init__(self, store: Store, key: str) -> None:
         self._store = store
         self._key = key
-        self._asked_of: str | None = None
-        """The run of the store that took our wish for a rewrite after the last erasure."""
+        self._asked_of: set[str] = set()
+        """The runs of servers that took our wish for a rewrite after the last erasure."""
         self._log = Log("process")
 
     async def round(self, *, now_ms: int, texts_days: int) -> None:
@@ -32,7 +32,7 @@ class Eraser:
         fields = [name.decode() for name in await self._store.execute_command("HKEYS", self._key)]
         lapsed = [name for name in fields if name.isdigit() and name < oldest]
         if lapsed:
-            self._asked_of = None
+            self._asked_of.clear()
             await self._store.execute_command("HSET", self._key, REWRITE, oldest)
             await self._store.execute_command("HDEL", self._key, *lapsed)
             self._log.info("day keys erased", days=sorted(lapsed))
@@ -40,17 +40,24 @@ class Eraser:
             await self._rewrite()
 
     async def _rewrite(self) -> None:
-        facts: dict[str, Any] = await self._store.execute_command("INFO", "server", "persistence")
+        """One server after another: a rewrite forks, and a replica has what the primary wrote a round ago."""
+        for server in await servers(self._store):
+            if not await self._is_rewritten(server):
+                return
+        await self._store.execute_command("HDEL", self._key, REWRITE)
+        self._asked_of.clear()
+        self._log.info("append-only file written without the erased keys")
+
+    async def _is_rewritten(self, server: Store) -> bool:
+        facts: dict[str, Any] = await server.execute_command("INFO", "server", "persistence")
         if facts["aof_rewrite_in_progress"] or facts["aof_rewrite_scheduled"]:
-            return
-        is_done = self._asked_of == facts["run_id"] and facts["aof_last_bgrewrite_status"] == "ok"
+            return False
+        is_done = facts["run_id"] in self._asked_of and facts["aof_last_bgrewrite_status"] == "ok"
         if is_done or not facts["aof_enabled"]:
-            await self._store.execute_command("HDEL", self._key, REWRITE)
-            self._asked_of = None
-            self._log.info("append-only file written without the erased keys")
-            return
+            return True
         try:
-            await self._store.execute_command("BGREWRITEAOF")
-            self._asked_of = facts["run_id"]
+            await server.execute_command("BGREWRITEAOF")
+            self._asked_of.add(facts["run_id"])
         except ResponseError as error:  # another rewrite is under way, or we may not ask for one
             self._log.warning("append-only file not rewritten", error=str(error)[:80])
+        return False

@@ -11,9 +11,10 @@ from typing import Any, Final
 import msgspec
 from redis.exceptions import RedisError, ResponseError
 
-from lua import held, library
+from lua import held
 from lua.calls import Command
 from lua.held import SEAL_BYTES, Release
+from lua.library import ensure_loaded
 from permits import codes
 from permits.calendar import day_name, hour_end, hour_name, local_day
 from permits.messages import (
@@ -171,7 +172,7 @@ class HeldReplies:
     async def _call(self, commands: Sequence[Command]) -> list[Any]:
         replies = await self._wire.call(*commands) if commands else []
         if any("Function not found" in str(reply) for reply in replies if isinstance(reply, ResponseError)):
-            await self._wire.execute_command("FUNCTION", "LOAD", library.source())
+            await ensure_loaded(self._wire)
         return replies
 
     def _is_refused(self, lease: Lease, reply: Any) -> bool:

@@ -9,14 +9,14 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from redis.exceptions import ResponseError
 
-from lua import library
 from lua.calls import Applied, Command, Decided, Fenced, decide_command, decide_reply
 from lua.keys import INBOUND_GROUP, LANE, PartitionKeys
+from lua.library import LibraryDiffersError, ensure_loaded
 from lua.records import ENTRY_BYTES
 from permits.decision import RECORD_ENTRIES
 from permits.outcomes import NAME_OF
@@ -189,9 +189,10 @@ class DecideLane:
         # The client cuts the codes that it knows off the text.
         code = (isinstance(error, ResponseError) and error.status_code) or text.split(" ", 1)[0]
         if "NOGROUP" in text:
-            await self._try("XGROUP", "CREATE", self._keys.inbound, INBOUND_GROUP, "0", "MKSTREAM")
+            command = ("XGROUP", "CREATE", self._keys.inbound, INBOUND_GROUP, "0", "MKSTREAM")
+            await self._try(self._wire.execute_command(*command))
         elif "Function not found" in text:
-            await self._try("FUNCTION", "LOAD", library.source())
+            await self._try(ensure_loaded(self._wire))
         elif code in CONDITIONS:
             return await self._recover(code)
         elif size > 1:
@@ -208,12 +209,12 @@ class DecideLane:
             self._limit, self._unfit = self._most, None
         return await self._recover("error_reply")
 
-    async def _try(self, *command: str) -> None:
+    async def _try(self, mend: Awaitable[object]) -> None:
         """A mend that another lane may have made already; what is still wrong shows at the next step."""
         try:
-            await self._wire.execute_command(*command)
-        except (*STORE_ERRORS, ResponseError) as error:
-            self._log.warning("mend not made", command=command[0], error=type(error).__name__)
+            await mend
+        except (*STORE_ERRORS, ResponseError, LibraryDiffersError) as error:
+            self._log.warning("mend not made", error=type(error).__name__)
 
     def _count(self, decided: Decided, expected: int, oldest_ms: int, seconds: float) -> None:
         for letter, times in Counter(decided.letters).items():

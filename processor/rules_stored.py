@@ -9,10 +9,11 @@ from redis.exceptions import RedisError
 from lua.keys import LAYOUT, partition_keys
 from permits.versions import Book
 from runtime import embedded, settings
-from runtime.connection import connect, shown
+from runtime.connection import shown
 from runtime.errors import StartupError
 from runtime.layout import Layout
 from runtime.policies import book_of
+from runtime.topology import client_to
 
 
 def book() -> Book:
@@ -22,7 +23,7 @@ def book() -> Book:
 
 
 async def _book(url: str) -> Book:
-    async with aclosing(connect(url)) as client:
+    async with aclosing(client_to(url)) as client:
         try:
             raw: bytes | None = await client.execute_command("GET", LAYOUT)
             if raw is None:

@@ -1,4 +1,4 @@
-"""Connections to the store: a client for single calls, and a `Wire` for pipelines on the hot path.
+"""Connections to one server: a client for single calls, and a `Wire` for pipelines on the hot path.
 
 Nothing here retries a command: a repeated write is a second write. Who calls repeats what is idempotent.
 """
@@ -37,9 +37,11 @@ class Client(Store, Protocol):
         ...
 
 
-def _pool(url: str, timeout_s: float | None) -> ConnectionPool:
+def pool(url: str, timeout_s: float | None, *, greet: Any = None) -> ConnectionPool:
+    """Connections to one server, never retried; `greet` is run on each new one in place of redis-py's own greeting."""
     return ConnectionPool.from_url(  # pyright: ignore[reportUnknownMemberType]
         url,
+        redis_connect_func=greet,
         retry=Retry(NoBackoff(), 0),
         socket_timeout=timeout_s,
         socket_connect_timeout=TIMEOUT_S,
@@ -49,8 +51,8 @@ def _pool(url: str, timeout_s: float | None) -> ConnectionPool:
 
 
 def connect(url: str) -> Client:
-    """A client that never retries by itself; nothing is sent before the first command."""
-    return Redis.from_pool(_pool(url, TIMEOUT_S))
+    """A client of one server that never retries by itself; nothing is sent before the first command."""
+    return Redis.from_pool(pool(url, TIMEOUT_S))
 
 
 def shown(url: str) -> str:
@@ -64,7 +66,7 @@ class Wire:
 
     def __init__(self, url: str) -> None:
         # No time limit of redis-py's own: its wait_for can swallow a cancellation on Python 3.11.
-        self._pool = _pool(url, None)
+        self._pool = pool(url, None)
         self._connection: Any = None
 
     async def call(self, *commands: Command | Sequence[Any], timeout_s: float = TIMEOUT_S) -> list[Any]:
@@ -76,9 +78,8 @@ class Wire:
         try:
             async with asyncio.timeout(timeout_s):
                 if self._connection is None:
-                    self._connection = self._pool.make_connection()
-                    await self._connection.connect()
-                connection = self._connection
+                    await self._open()
+                connection: Any = self._connection
                 # hiredis packs in C what redis-py's asyncio client packs in Python: a sixth of ingest's time.
                 packed = b"".join([_pack(tuple(command)) for command in commands])
                 await connection.send_packed_command([packed], check_health=False)
@@ -99,6 +100,10 @@ class Wire:
         if isinstance(reply, ResponseError):
             raise reply
         return reply
+
+    async def _open(self) -> None:
+        self._connection = self._pool.make_connection()
+        await self._connection.connect()
 
     async def close(self) -> None:
         """Drop the connection; the next call makes another."""

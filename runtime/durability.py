@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from redis.exceptions import ResponseError
 
-from lua.store import Store
+from lua.store import Store, primaries
 from runtime.errors import StartupError
 from runtime.settings import Settings
 
@@ -13,7 +13,12 @@ FLOORS: Final = {"redis": (7, 0), "valkey": (8, 0)}
 
 
 async def check(store: Store, settings: Settings) -> None:
-    """StartupError where the server is too old, may evict, or does not sync as the level needs."""
+    """StartupError where a server is too old, may evict, or does not sync as the level needs."""
+    for server in await primaries(store):
+        await _check(server, settings)
+
+
+async def _check(store: Store, settings: Settings) -> None:
     info: dict[str, Any] = await store.execute_command("INFO", "server")
     name = "valkey" if "valkey_version" in info else "redis"
     version = str(info.get(f"{name}_version", "0"))

@@ -9,6 +9,7 @@ from redis.exceptions import RedisError
 
 from lua.keys import PartitionKeys
 from lua.library import LibraryDiffersError, ensure_loaded
+from lua.store import Store, primaries
 from permits.partition import Route
 from runtime import durability, layout
 from runtime.connection import Client, shown
@@ -38,3 +39,11 @@ async def settled(
 async def load_functions(client: Client, _: list[PartitionKeys]) -> None:
     """The function library in the store, for roles that call it."""
     await ensure_loaded(client)
+
+
+async def answers(store: Store) -> bool:
+    """Whether each server that holds a part of the store serves now."""
+    try:
+        return all([bool(await server.execute_command("PING")) for server in await primaries(store)])
+    except (RedisError, OSError):
+        return False

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import msgspec
 from msgspec import Meta
 
+from runtime.address import store_address, with_files
 from runtime.errors import StartupError
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
@@ -23,10 +24,16 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     redis_url: Annotated[
         str,
         Meta(
-            pattern=r"^$|^(redis|rediss|unix)://",
-            description="the store, redis:// or unix://; empty: the embedded one of `up`",
+            pattern=r"^$|^(unix|rediss?(\+(sentinel|cluster))?)://",
+            description="the store, redis:// or unix://, redis+sentinel://host:port,…/service or "
+            "redis+cluster://host:port,…; rediss: over TLS; empty: the embedded one of `up`",
         ),
     ] = ""
+    redis_ca_file: Annotated[
+        str, Meta(description="certificates (PEM) that the store's is verified against; empty: the system's")
+    ] = ""
+    redis_cert_file: Annotated[str, Meta(description="our own certificate, where the store wants one")] = ""
+    redis_key_file: Annotated[str, Meta(description="its private key")] = ""
     data_dir: Annotated[str, Meta(description="where `up` keeps its data and keys")] = ".icaze"
     durability: Annotated[
         Literal["memory", "fsync"], Meta(description="what an acknowledgement means: in memory, or on disk")
@@ -131,9 +138,28 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         if text is not None:
             values[name] = text
     try:
-        return msgspec.convert(values, Settings, strict=False)
+        found = msgspec.convert(values, Settings, strict=False)
     except msgspec.ValidationError as error:
         raise StartupError(f"settings: {error}") from None
+    return msgspec.structs.replace(found, redis_url=_store_url(found)) if found.redis_url else found
+
+
+def _store_url(found: Settings) -> str:
+    """The store's URL, checked, with the files of TLS in it."""
+    scheme = store_address(found.redis_url).scheme
+    files = {"ca": found.redis_ca_file, "cert": found.redis_cert_file, "key": found.redis_key_file}
+    for name, path in files.items():
+        try:
+            if path:
+                Path(path).read_bytes()
+        except OSError as error:
+            raise StartupError(f"ICAZE_REDIS_{name.upper()}_FILE={path}: {error.strerror}") from None
+    if bool(files["cert"]) != bool(files["key"]):
+        raise StartupError("ICAZE_REDIS_CERT_FILE and ICAZE_REDIS_KEY_FILE go together")
+    if any(files.values()) and scheme != "rediss":
+        raise StartupError("ICAZE_REDIS_CA_FILE and its like are for a store spoken to over TLS: rediss://")
+    words = {"ssl_ca_certs": files["ca"], "ssl_certfile": files["cert"], "ssl_keyfile": files["key"]}
+    return with_files(found.redis_url, words)
 
 
 def described() -> list[tuple[str, str, str]]:

@@ -19,12 +19,13 @@ from rich.live import Live
 
 from runtime import keyring, layout, lifecycle, settings
 from runtime.children import Child, fresh_log
-from runtime.connection import Wire, connect, shown
+from runtime.connection import shown
 from runtime.embedded import EmbeddedStore
 from runtime.errors import StartupError
 from runtime.fitness import settled
 from runtime.settings import Settings
 from runtime.summary import Summary
+from runtime.topology import client_to, wire_to
 
 ROLES: Final = ("ingest", "process", "dispatch", "api")
 SCREEN_EVERY_S: Final = 1.0
@@ -57,10 +58,10 @@ async def _up(stop: asyncio.Event) -> int:
 
 async def _run_roles(stop: asyncio.Event, current: Settings, url: str, store: EmbeddedStore | None) -> int:
     """Start the roles, show them, and stop them in order; `store` is None where somebody else runs it."""
-    async with aclosing(connect(url)) as client:
+    async with aclosing(client_to(url)) as client:
         partitions = await settled(client, current, layout.route(current), url)
     doors = [("store", shown(url))]
-    summary = Summary(Wire(url), partitions, doors)
+    summary = Summary(wire_to(url), partitions, doors)
     console = Console()
     logs = current.data / "logs"
     environ = {"ICAZE_REDIS_URL": url, "ICAZE_DEV_ISSUER": os.environ.get("ICAZE_DEV_ISSUER", "1")}

@@ -25,10 +25,11 @@ from processor.archive.proof import Proof, prove
 from processor.archive.segments import DamagedSegmentError
 from processor.verification.store_at_rest import read_layout
 from runtime import embedded
-from runtime.connection import connect, shown
+from runtime.connection import shown
 from runtime.errors import StartupError
 from runtime.settings import Settings
 from runtime.settings import load as load_settings
+from runtime.topology import client_to
 
 PROVED, WRONG, UNUSABLE = 0, 1, 2
 _TRAILS: Sequence[Trail] = ("audit", "acts")
@@ -96,7 +97,7 @@ async def _verified(settings: Settings, folders: Sequence[Path], *, offline: boo
 @asynccontextmanager
 async def _store(settings: Settings) -> AsyncGenerator[Store]:
     url = settings.redis_url or embedded.url(settings.data)
-    client = connect(url)
+    client = client_to(url)
     try:
         yield client
     except (RedisError, OSError) as error:

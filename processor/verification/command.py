@@ -29,11 +29,12 @@ from processor.verification.journal import Journal, read_journal
 from processor.verification.report import Report, show
 from processor.verification.sink_log import SinkLog, read_sink_log
 from runtime import embedded
-from runtime.connection import STORE_ERRORS, connect
+from runtime.connection import STORE_ERRORS
 from runtime.errors import StartupError
 from runtime.policies import load_all
 from runtime.settings import Settings
 from runtime.settings import load as load_settings
+from runtime.topology import client_to
 
 HELD, VIOLATED, UNUSABLE = 0, 1, 2
 
@@ -69,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _connected(settings: Settings, policy: Policy, journal: Path | None, sink: Path | None) -> Report:
-    client = connect(settings.redis_url or embedded.url(settings.data))
+    client = client_to(settings.redis_url or embedded.url(settings.data))
     try:
         return await verify(
             client,

@@ -12,7 +12,7 @@ from redis.exceptions import ResponseError
 from lua import keys
 from lua.held import SEAL_BYTES
 from lua.keys import PartitionKeys
-from lua.store import Store
+from lua.store import Store, primaries
 from permits.calendar import day_number
 from permits.employees import AuditAct
 from permits.messages import DEAD_DECODER, HELD_DECODER
@@ -44,14 +44,16 @@ async def read_layout(store: Store) -> Layout:
 async def days_of(store: Store, kind: str) -> dict[str, set[int]]:
     """Partition tag → days for which a key `<kind>:{tag}:<YYYYMMDD>` stands."""
     found: dict[str, set[int]] = {}
-    cursor: Any = 0
-    while True:
-        cursor, names = await store.execute_command("SCAN", cursor, "MATCH", f"{kind}:*", "COUNT", _SCAN)
-        for name in names:
-            _, tag, day = name.decode().split(":")
-            found.setdefault(tag.strip("{}"), set()).add(day_number(day))
-        if not int(cursor):
-            return found
+    for server in await primaries(store):
+        cursor: Any = 0
+        while True:
+            cursor, names = await server.execute_command("SCAN", cursor, "MATCH", f"{kind}:*", "COUNT", _SCAN)
+            for name in names:
+                _, tag, day = name.decode().split(":")
+                found.setdefault(tag.strip("{}"), set()).add(day_number(day))
+            if not int(cursor):
+                break
+    return found
 
 
 async def entries_of(store: Store, stream: str) -> tuple[int, bool]:

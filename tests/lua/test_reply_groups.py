@@ -133,6 +133,16 @@ async def test_a_silent_group_is_dropped_after_the_patience_and_named(store: Sto
     assert set(await store.execute_command("HGETALL", KEYS.groups)) == {b"dispatch"}
 
 
+async def test_a_group_is_not_silent_while_nothing_came_for_it(store: Store) -> None:
+    await register(store, "patient")
+    assert await trim(store) == (0, [])
+    came_ms = START_MS + 10 * SILENCE_MS
+    await store.execute_command("XADD", KEYS.replies, f"{came_ms}-0", "m", "a")
+    assert await trim(store, 10 * SILENCE_MS + 1000) == (0, [])
+    assert await trim(store, 11 * SILENCE_MS) == (0, [])
+    assert await trim(store, 11 * SILENCE_MS + 1) == (0, ["patient"])
+
+
 async def test_a_group_stuck_on_a_pending_entry_is_silent(store: Store) -> None:
     await register(store, "stuck")
     ids = await add(store, "a", "b")

@@ -1,11 +1,13 @@
 """The measurements themselves: a few hundred SMS through a system that they start, end to end."""
 
 import json
+import os
 from argparse import Namespace
 from pathlib import Path
 
 import pytest
 
+from bench import clock as faketime
 from bench import ingest, peak, scale
 from bench.backlog import Backlog
 from bench.passage import Load, pass_through
@@ -47,6 +49,36 @@ def test_a_peak_in_small_prints_one_object_with_its_targets(house: House, tmp_pa
     assert 0 < told["conditions"]["generator_busy"] < 1
     assert set(told["targets"]) == {name for name in peak.TARGETS if name.startswith("burst")}
     assert {plot["kind"] for plot in told["plots"]} == {"lines", "percentiles"}
+
+
+def test_a_day_in_small_is_told_with_what_waited(house: House, tmp_path: Path) -> None:
+    folder = tmp_path / "day"
+    done = house.call("bench", "day", "--messages", "3000", "--folder", str(folder), "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    figures = told["figures"]
+    lines = (folder / "sink.ndjson").read_bytes().splitlines()
+    assert figures["acknowledged"] == told["conditions"]["messages"] == 3000
+    assert figures["sent"] == len(lines) > 2000
+    assert told["targets"].items() >= {"violations": {"least": 0, "aim": 0, "reached": "aim"}}.items()
+    assert "last_reply_s" not in told["targets"]  # of a national day alone
+    assert [sorted(plot["lines"]) for plot in told["plots"]] == [["undecided", "unsent"], ["used"]]
+    assert 0 < told["conditions"]["generator_busy"] < 2
+
+
+@pytest.mark.skipif(not faketime.known() and not os.environ.get("CI"), reason="libfaketime is not here")
+def test_a_soak_in_small_looks_at_all_that_could_grow(house: House) -> None:
+    done = house.call("bench", "soak", "--days", "2", "--messages", "400", "--settle", "0.5", "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["figures"]["accepted"] == told["conditions"]["messages"] == 800
+    promised = {"keys_without_end", "consumers_more", "pending", "waiting", "trail_broken"}
+    promised |= {"replies_trimmed_unread", "undecided_or_twice"}
+    assert {name: told["figures"][name] for name in promised} == dict.fromkeys(promised, 0)
+    assert set(told["targets"]) == promised  # what grows shows after many days only
+    keys = told["plots"][0]["lines"]
+    assert keys["day"][0][1] > 0
+    assert keys["day"][1][1] > keys["day"][0][1]
 
 
 def test_ingest_is_paired_with_both_bare_handlers(tmp_path: Path) -> None:

@@ -1,0 +1,131 @@
+"""Which node of a Cluster a command goes to: its key, the key's slot, and the slot's owner as far as it is known."""
+
+import binascii
+import random
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, Final
+
+from redis.exceptions import AskError, MovedError, RedisError, ResponseError
+
+from lua.keys import SLOTS
+from runtime.address import StoreAddress
+from runtime.connection import STORE_ERRORS, StoreConnectionError, Wire
+
+ASK_S: Final = 1.0
+"""Patience with one node that is asked for the map: the next one is asked then."""
+KEYLESS: Final = frozenset(
+    "ACL ASKING BGREWRITEAOF CLIENT CLUSTER CONFIG DBSIZE FLUSHALL FUNCTION INFO LASTSAVE PING ROLE SCAN SHUTDOWN "
+    "TIME WAIT WAITAOF".split()
+)
+_SECOND: Final = frozenset(("MEMORY", "OBJECT", "XGROUP", "XINFO"))
+"""Commands whose second word is part of the name."""
+
+
+def key_of(command: Sequence[Any]) -> Any:
+    """The first key of a command, None where it has none; all keys of a command of ours share a slot."""
+    name, *more = command[0].split()  # redis-py's clients write some names with both words
+    if name in ("FCALL", "FCALL_RO"):
+        return command[3] if int(command[2]) else None
+    if name in ("XREADGROUP", "XREAD"):
+        return command[command.index("STREAMS") + 1]
+    if name in KEYLESS:
+        return None
+    return command[2 if name in _SECOND and not more else 1]
+
+
+@lru_cache(maxsize=4096)
+def slot_of(key: str | bytes) -> int:
+    """The slot of a key: of what stands in its first braces, where that is anything."""
+    text = key.encode() if isinstance(key, str) else key
+    start = text.find(b"{") + 1
+    end = text.find(b"}", start) if start else -1
+    return binascii.crc_hqx(text[start:end] if end > start else text, 0) % SLOTS
+
+
+def target(error: AskError) -> str:
+    """`host:port` of the node that a redirection names; empty where it names none."""
+    found: Any = error
+    return f"{found.host}:{found.port}" if found.host else ""
+
+
+class SlotMap:
+    """The owners of all slots, read from the Cluster when first needed and after a doubt."""
+
+    def __init__(self, address: StoreAddress) -> None:
+        self._address = address
+        self._ranges: list[tuple[int, int, str]] = []
+        self._owners: dict[int, str] = {}
+        self._hosts: set[str] = set(address.hosts)
+        self._named: set[str] = set()
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the map has been read."""
+        return bool(self._ranges)
+
+    @property
+    def primaries(self) -> list[str]:
+        """`host:port` of all that own slots."""
+        return sorted({owner for _, _, owner in self._ranges})
+
+    @property
+    def replicas(self) -> list[str]:
+        """`host:port` of all others that the Cluster has named."""
+        return sorted(self._named - set(self.primaries))
+
+    def owner(self, slot: int) -> str:
+        """`host:port` of a slot's owner; one of STORE_ERRORS where none is known."""
+        owner = self._owners.get(slot)
+        if owner is None:
+            owner = next((host for first, last, host in self._ranges if first <= slot <= last), None)
+            if owner is None:
+                self.forget()
+                raise StoreConnectionError(f"no node of the Cluster serves slot {slot}")
+            self._owners[slot] = owner
+        return owner
+
+    def moved(self, error: MovedError) -> None:
+        """Keep where a slot has gone."""
+        self._owners[error.slot_id] = target(error)
+
+    def forget(self) -> None:
+        """Have the map read anew before it is used again."""
+        self._ranges, self._owners = [], {}
+
+    async def read(self) -> None:
+        """Read the map from any node that answers; raises what the last one said where none does."""
+        # The nodes of the URL may all be gone by now: those that the Cluster has named are asked as well.
+        hosts = random.sample(sorted(self._hosts), len(self._hosts))
+        failure: Exception = StoreConnectionError("no node of the Cluster is known")
+        for host in hosts:
+            wire = Wire(self._address.of(host))
+            try:
+                reply = await _slots(wire)
+            except (*STORE_ERRORS, RedisError) as error:
+                failure = error
+                continue
+            finally:
+                await wire.close()
+            found = [(first, last, [_place(node, host) for node in nodes]) for first, last, *nodes in reply]
+            self._ranges = [(first, last, places[0]) for first, last, places in found]
+            self._owners = {}
+            self._named = {place for _, _, places in found for place in places}
+            self._hosts = {*self._address.hosts, *self._named}
+            if self._ranges:
+                return
+            failure = StoreConnectionError("the Cluster serves no slots yet")
+        raise failure
+
+
+async def _slots(wire: Wire) -> list[Any]:
+    (reply,) = await wire.call(["CLUSTER", "SLOTS"], timeout_s=ASK_S)
+    if isinstance(reply, ResponseError):
+        raise reply
+    return reply
+
+
+def _place(node: Sequence[Any], asked: str) -> str:
+    """`host:port` of a node; one that does not know its own name is where we asked."""
+    host = (node[0] or b"").decode()
+    return f"{host if host and host != '?' else asked.rpartition(':')[0]}:{node[1]}"
