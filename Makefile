@@ -3,10 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: install run test lint bench bench-api bench-report check lock
+.PHONY: install run test lint bench bench-api bench-report chaos check lock
 run: $(VENV)/.run
 	@exec $(VENV)/bin/icaze up
-
 install: $(VENV)/.dev
 
 test: $(VENV)/.dev
@@ -25,9 +24,9 @@ bench-api: $(VENV)/.dev
 bench-peak: $(VENV)/.bench
 bench-%: $(VENV)/.dev
 	@$(VENV)/bin/icaze bench $*
-
+chaos: $(VENV)/.dev
+	@$(VENV)/bin/python -m tests.system.laboratory --rows chaos.ndjson
 check: test lint
-
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "icaze needs Python 3.11 or later; set PYTHON=")'
 	@$(PYTHON) -m venv $(VENV)

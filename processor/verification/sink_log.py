@@ -15,7 +15,7 @@ from permits.messages import Verdict
 from processor.verification.inputs import read_lines
 
 _ENTRY: Final = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")
-_NOTICE: Final = re.compile(f"n[0-9]{{1,10}}-[{ALPHABET}]{{{LENGTH}}}")
+_NOTICE: Final = re.compile(f"n[0-9]{{1,16}}-[{ALPHABET}]{{{LENGTH}}}")
 _LETTER: Final[dict[Verdict, str]] = {"approved": "a", "refused": "r", "cancelled": "c", "extended": "e"}
 
 

@@ -16,9 +16,9 @@ import pytest
 from bench.cluster import Cluster, Server, cluster
 from lua.keys import SLOTS, partition_keys, slot, tags
 from lua.library import LIBRARY
+from tests.system.busy_day import RATE, SLOW, Day
 from tests.system.house import PARTITIONS, House, until
 from tests.system.sentinels import Pair, pair
-from tests.system.test_faults import RATE, SLOW, Day
 
 pytestmark = [pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")]
 

@@ -24,6 +24,8 @@ class Row(msgspec.Struct):
     runs: int = 0
     struck: int = 0
     """Strikes that met work under way."""
+    strikes: dict[str, int] = {}
+    """The same by name."""
     acknowledged: int = 0
     """Distinct SMS that a pusher was told are stored."""
     decided: int = 0
@@ -79,10 +81,8 @@ def _run(experiment: Experiment, floor: Floor, row: Row, runs: int, progress: Ca
     floor.open()
     for run in range(runs):
         experiment.strike(floor)
-        row.runs, row.struck = run + 1, floor.strikes
-        progress(
-            f"{experiment.name}: {run + 1} of {runs} runs, struck {floor.strikes}, {floor.acknowledged} acknowledged"
-        )
+        row.runs, row.struck = run + 1, floor.struck.total()
+        progress(f"{experiment.name}: {run + 1} of {runs} runs, struck {row.struck}, {floor.acknowledged} acknowledged")
     floor.settle()
     found = checked(floor.house, floor.history)
     row.acknowledged = len({event["id"] for event in floor.history.events() if event["event"] == "acknowledged"})
@@ -91,8 +91,8 @@ def _run(experiment: Experiment, floor: Floor, row: Row, runs: int, progress: Ca
     experiment.allow(found)
     row.failures += found.violated
     experiment.hold(floor, found)
-    row.struck = floor.strikes
-    if not floor.strikes:
+    row.struck, row.strikes = floor.struck.total(), dict(floor.struck)
+    if not row.struck:
         row.failures.append("none struck: the fault never met work under way")
     first = floor.sends.look().first
     row.longest_stall_s = longest_wait_s(floor.history.events(), first)

@@ -16,10 +16,17 @@ class Experiment:
     says: str
     """One line for the list."""
     needs: Needs = Needs()
+    alone: ClassVar[bool] = False
+    """Whether it needs a house of its own, also where others need a like one."""
     small: ClassVar[int] = 1
     """Strikes in the tests."""
     long: ClassVar[int] = 20
     """Strikes of `make chaos`."""
+
+    @property
+    def strikes(self) -> tuple[str, ...]:
+        """Under which names it counts its strikes."""
+        return (self.name,)
 
     def why_not(self) -> str | None:
         """Why it cannot be made on this machine; None where it can."""

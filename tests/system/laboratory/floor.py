@@ -7,6 +7,7 @@ Every line is a link; every program but the operator is a post that is started a
 
 import os
 import socket
+from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
@@ -46,7 +47,7 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True):
     memory_mb: int = 256
     sink: tuple[str, ...] = ()
     """How the operator behaves: arguments of `bench.sink`."""
-    environ: MappingProxyType[str, str] = MappingProxyType({})
+    environ: tuple[tuple[str, str], ...] = ()
     level: Literal["memory", "fsync"] = "fsync"
     asks: bool = False
     """Whether police and officers ask the api meanwhile."""
@@ -72,8 +73,11 @@ class Floor:
         self.socket = socket_path(self.house.data)
         self.links: dict[str, Link] = {}
         self.posts: dict[str, Post] = {}
+        keys = [partition_keys(tag) for tag in tags(PARTITIONS)]
+        self.inbound = [key.inbound for key in keys]
+        self.replies = [key.replies for key in keys]
         self.pushers: list[Pusher] = []
-        self.strikes = 0
+        self.struck = Counter[str]()
         """Faults that met work under way, so far."""
         self.store_environ: dict[str, str] = {}
         self._pushing: list[Future[None]] = []
@@ -87,7 +91,7 @@ class Floor:
             "ICAZE_DRAIN_S": "2",
             "ICAZE_DEV_ISSUER": "1",
             "ICAZE_DURABILITY": needs.level,
-            **needs.environ,
+            **dict(needs.environ),
         }
         if self.clock is not None:
             house.environ |= self.clock.environ
@@ -164,7 +168,7 @@ class Floor:
 
     def fault(self, name: str, struck: int = 1) -> None:
         """Tell the history of a strike, now: how often it has met work under way."""
-        self.strikes += struck
+        self.struck[name] += struck
         self.history.add("fault", name=name, struck=struck)
 
     def go_on(self, count: int = 30) -> None:
@@ -176,6 +180,11 @@ class Floor:
             f"{count} more SMS; {self.last_words()}",
             within_s=SETTLED_S,
         )
+
+    def go_on_pushing(self, count: int = 30) -> None:
+        """Wait until so many more SMS were acknowledged."""
+        enough = self.acknowledged + count
+        until(lambda: self.acknowledged >= enough, f"{count} more SMS; {self.last_words()}")
 
     def at_work(self, *names: str) -> None:
         """Wait until posts have begun work since their start."""
@@ -201,8 +210,7 @@ class Floor:
     def waiting(self) -> int:
         """Entries of SMS and replies that still stand in the streams; -1 while the store is away."""
         try:
-            keys = [partition_keys(tag) for tag in tags(PARTITIONS)]
-            return sum(self.ask("XLEN", name) for key in keys for name in (key.inbound, key.replies))
+            return sum(self.ask("XLEN", name) for name in (*self.inbound, *self.replies))
         except (RedisError, OSError):
             return -1
 
@@ -215,6 +223,8 @@ class Floor:
     def close(self) -> None:
         """End everything."""
         self._supervisor.close()
+        for link in self.links.values():
+            self.stage.wait(link.close())
         self.stage.close()
         self.house.close()
         self.history.close()

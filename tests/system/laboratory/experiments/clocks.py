@@ -19,6 +19,7 @@ class Midnight(Experiment):
     name = "midnight"
     says = "midnight in Baku under load"
     needs = Needs(clock=True)
+    alone = True
     long = 3
 
     def why_not(self) -> str | None:
@@ -34,7 +35,7 @@ class Midnight(Experiment):
         clock = floor.clock
         assert clock is not None
         day = (clock.now_ms() + BAKU_MS) // DAY_MS
-        if floor.strikes:
+        if floor.struck[self.name]:
             _set(floor)
             day = (clock.now_ms() + BAKU_MS) // DAY_MS
         floor.go_on()
@@ -45,7 +46,7 @@ class Midnight(Experiment):
     def hold(self, floor: Floor, found: Checked) -> None:
         """Records stand under both days."""
         names = {name.rpartition(b":")[2] for name in floor.ask("KEYS", "day:*")}
-        assert len(names) > floor.strikes, names
+        assert len(names) > floor.struck[self.name], names
 
 
 class ClockBack(Experiment):

@@ -25,6 +25,7 @@ MOST_UNSYNCED_S: Final = 2.5
 class PowerLoss(Experiment):
     """The store dies, and of its file only what a sync had covered is left."""
 
+    alone = True
     name = "power_loss"
     says = "kill -9 of the store, and every byte after the last fdatasync is gone"
     long = 25
@@ -110,6 +111,7 @@ class CutTail(Experiment):
 class DiskFull(Experiment):
     """No space on a disk of its own."""
 
+    alone = True
     name = "disk_full"
     says = f"the store's disk of {SPACE_MB} MB is full for a second"
 

@@ -24,12 +24,14 @@ class Kill(Experiment):
         self.needs = Needs(asks=role == "api")
 
     def strike(self, floor: Floor) -> None:
-        """One kill."""
+        """One kill, through which all others live."""
         floor.at_work(self._role)
+        others = {name: post.starts for name, post in floor.posts.items() if name != self._role}
         threading.Event().wait(floor.draw.uniform(0, 0.3))
         floor.fault(self.name, floor.posts[self._role].kill())
         floor.at_work(self._role)
         floor.go_on()
+        assert others == {name: floor.posts[name].starts for name in others}, "another ended with it"
 
 
 class Kills(Experiment):
@@ -39,7 +41,12 @@ class Kills(Experiment):
     says = "kill -9 of every role mixed, as fast as they begin work; nobody waits for a recovery"
     needs = Needs(workers=2, dispatchers=2, asks=True, rate=300.0)
     small = 8
-    long = 1000
+    long = 1500
+
+    @property
+    def strikes(self) -> tuple[str, ...]:
+        """One name a victim."""
+        return tuple(f"kill_{name}" for name in (*ROLES, "process-2", "dispatch-2"))
 
     def strike(self, floor: Floor) -> None:
         """One kill of whoever works."""

@@ -3,7 +3,6 @@
 import json
 import threading
 from functools import partial
-from types import MappingProxyType
 from typing import Final
 
 from tests.system.laboratory.checking import Checked
@@ -47,7 +46,7 @@ class Late(Experiment):
 
     name = "operator_late"
     says = "the operator answers after our patience: what it took is sent again, marked"
-    needs = Needs(environ=MappingProxyType({"ICAZE_OPERATOR_TIMEOUT_S": "0.5"}))
+    needs = Needs(environ=(("ICAZE_OPERATOR_TIMEOUT_S", "0.5"),))
 
     def strike(self, floor: Floor) -> None:
         """A second and a half of late answers."""

@@ -18,6 +18,7 @@ NEXT: Final = "permits_v99"
 class OtherSource(Experiment):
     """It must refuse to start, and must change nothing."""
 
+    alone = True
     name = "library_differs"
     says = "a worker whose library has our name and another source: it must refuse to start"
     long = 3
@@ -42,6 +43,7 @@ class OtherSource(Experiment):
 class NextVersion(Experiment):
     """Both versions decide, side by side, each in its partitions."""
 
+    alone = True
     name = "library_side_by_side"
     says = "a worker of another version of the library beside ours, both at work; then ours is killed"
     long = 3
