@@ -42,6 +42,7 @@ class Dispatcher:
         self._url = url
         self._partitions = partitions
         self._drain_s = settings.drain_s
+        self._replicas = settings.awaited
         self._ledger = Ledger(Wire(url), day_keys)
         self._sender = Sender(
             operator=operator,
@@ -77,7 +78,7 @@ class Dispatcher:
             await self._ledger.finish()
 
     def _new_lane(self, lease: Lease) -> ReplyLane:
-        lane = ReplyLane(lease, wire=Wire(self._url), submit=self._sender.submit)
+        lane = ReplyLane(lease, wire=Wire(self._url), submit=self._sender.submit, replicas=self._replicas)
         self._ledger.taken_over(lane)
         self._lease_of[lease.index] = lease
         return lane

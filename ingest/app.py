@@ -210,7 +210,7 @@ async def serve(stop: asyncio.Event) -> int:
         day_keys = DayKeys(keys_wire.execute_command, key=partitions[0].day_keys, keyring=personal)
         await day_keys.begin()
         high_water = HighWater(Wire(url), partitions, current)
-        commit = GroupCommit(Wire(url))
+        commit = GroupCommit(Wire(url), replicas=current.awaited)
         ingest = Ingest(
             route=route,
             partitions=partitions,
@@ -228,7 +228,7 @@ async def serve(stop: asyncio.Event) -> int:
             return {
                 "ready": stored and high_water.full_because is None,
                 "role": "ingest",
-                "durability": current.durability,
+                **current.promise,
                 "full_because": high_water.full_because,
             }
 

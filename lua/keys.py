@@ -20,6 +20,8 @@ LANE: Final = "lane"
 DISPATCH_GROUP: Final = "dispatch"
 EPOCHS: Final = "epochs"
 """Acts on all organisations' permits at once, oldest first; the first has number 1."""
+EPOCHS_MARK: Final = "mark:{epochs}"
+"""As a partition's mark, where the epochs are: the tag has their slot."""
 EPOCHS_FED: Final = "epochs_fed"
 """How many of them the Ministry has taken."""
 
@@ -84,6 +86,7 @@ KEY_TABLE: Final = (
     KeySpec("epochs", "list", "api", "api, dispatch", "none: an item each", "mass acts"),
     KeySpec("epochs_fed", "string", "dispatch", "dispatch", "none: one key", "nothing"),
     KeySpec("groups:{p}", "hash", "dispatch, other readers", "dispatch", "none: a field a group", "groups"),
+    KeySpec("mark:{p}", "string", "dispatch, api, process", "replicas", "none: one key", "nothing"),
     KeySpec("lease:<role>:{p}", "string", "process, dispatch", "process, dispatch", "5 s", "partitions"),
     KeySpec("fence:<role>:{p}", "string", "process, dispatch", "process", "none: a counter", "partitions"),
 )
@@ -149,6 +152,8 @@ class PartitionKeys(msgspec.Struct, frozen=True):
     day_keys: str
     """Of the first partition alone: the sealed keys of the days whose texts can still be read."""
     archive: str
+    mark: str
+    """What is written to replicas alone, and waited for."""
 
     def day(self, name: str) -> str:
         """Record hash of one day of arrival, `YYYYMMDD`."""
@@ -213,6 +218,7 @@ def partition_keys(tag: str) -> PartitionKeys:
         policies=f"policies:{p}",
         day_keys=f"day_keys:{p}",
         archive=f"archive:{p}",
+        mark=f"mark:{p}",
     )
 
 

@@ -25,6 +25,7 @@ FILES: Final = (
     "archive.lua",
     "policies.lua",
     "blocked.lua",
+    "mark.lua",
 )
 DECIDE: Final = "permits_v2_decide"
 LEASE: Final = "permits_v2_lease"
@@ -40,6 +41,7 @@ PROCLAIM: Final = "permits_v2_proclaim"
 ENLIST: Final = "permits_v2_enlist"
 ENACT: Final = "permits_v2_enact"
 ARCHIVED: Final = "permits_v2_archived"
+MARK: Final = "permits_v2_mark"
 BLOCK: Final = "permits_v2_block"
 UNBLOCK: Final = "permits_v2_unblock"
 RELEASE_HELD: Final = "permits_v2_release_held"

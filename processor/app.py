@@ -115,7 +115,9 @@ async def serve(stop: asyncio.Event) -> int:
                 seal=seal,
                 wall_ms=_wall_ms,
             )
-            archiver = Archiver(Wire(url), folder=current.archive, leases=lambda: leases.leases)
+            archiver = Archiver(
+                Wire(url), folder=current.archive, leases=lambda: leases.leases, replicas=current.awaited
+            )
             beside = [
                 asyncio.create_task(worker.keep_house()),
                 asyncio.create_task(archiver.run()),
@@ -185,7 +187,7 @@ class _Worker:
         return {
             "ready": ready,
             "role": "process",
-            "durability": self._settings.durability,
+            **self._settings.promise,
             "partitions": len(self._leases.held),
         }
 

@@ -29,6 +29,7 @@ from runtime.connection import Client, Wire
 from runtime.employment import Employment
 from runtime.keyring import Keyring
 from runtime.permit_changes import Versioned
+from runtime.settings import Settings
 from tests.integration.api_door import (
     DIGEST,
     DOCUMENT,
@@ -71,7 +72,7 @@ async def serving(
         *MeDoor(holders, guessing).operations(),
     ]
     app = build_app(
-        operations, verify=dev_issuer.verifier(KEY, clock), readiness=readiness_of(epochs_of(wires), "fsync")
+        operations, verify=dev_issuer.verifier(KEY, clock), readiness=readiness_of(epochs_of(wires), Settings().promise)
     )
     door = TestServer(app)
     await door.start_server(access_log=None)
