@@ -29,7 +29,7 @@ COMMANDS: Final = {
     "reconcile": ("dispatch.reconcile", "hold our feed against what the Ministry has"),
     "audit": ("processor.archive.command", "the archived trails: prove their chain, show their entries"),
     "doctor": ("runtime.doctor.command", "measure what the connected store promises, and say what to change"),
-    "dead": ("processor.dead_letters", "dead letters: list, show"),
+    "dead": ("processor.dead.command", "dead letters: list, show, requeue, drop"),
     "policy": ("processor.rules", "check a policy file; show the rules in force at a time"),
     "token": ("api.token_command", "a development token"),
 }

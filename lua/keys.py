@@ -44,13 +44,22 @@ KEY_TABLE: Final = (
     KeySpec(
         "members:<role>", "zset", "process, dispatch", "process, dispatch", "30 s after the last beat", "processes"
     ),
-    KeySpec("inbound:{p}", "stream", "ingest", "process", "entries go when decided", "backlog"),
+    KeySpec("inbound:{p}", "stream", "ingest, dead", "process", "entries go when decided", "backlog"),
     KeySpec(
-        "replies:{p}", "stream", "process", "dispatch, registered groups", "trimmed below the lowest group", "unsent"
+        "replies:{p}",
+        "stream",
+        "process, dead",
+        "dispatch, registered groups",
+        "trimmed below the lowest group",
+        "unsent",
     ),
     KeySpec("audit:{p}", "stream", "process", "verify, archive", "trimmed by age, once archived", "decisions"),
-    KeySpec("held:{p}", "zset", "process, api", "process, api", "entries go when released", "approvals held back"),
-    KeySpec("dead:{p}", "stream", "process, dispatch", "dead", "trimmed by age, by policy", "dead letters"),
+    KeySpec(
+        "held:{p}", "zset", "process, api, dead", "process, api", "entries go when released", "approvals held back"
+    ),
+    KeySpec(
+        "dead:{p}", "stream", "process, dispatch", "dead, process, verify", "trimmed by age, by policy", "dead letters"
+    ),
     KeySpec("day:{p}:<YYYYMMDD>", "hash", "process", "process, api", "days after its day, by policy", "owners a day"),
     KeySpec("blocked:{p}", "hash", "api", "process, api", "none: a field a document", "documents on status lists"),
     KeySpec("phone:{p}:<phone>:<YYYYMMDD>", "set", "process", "process", "2 days", "phones that come often"),
@@ -65,11 +74,16 @@ KEY_TABLE: Final = (
     KeySpec("organisations:{p}", "hash", "api", "api", "none: a field each", "organisations"),
     KeySpec("org:{p}:<tin>", "zset", "dispatch", "api", "none: with its `holder`", "permits of an organisation"),
     KeySpec("person:{p}:<person>", "zset", "dispatch", "api", "none: with its `holder`", "employees"),
-    KeySpec("applications:{p}", "stream", "api, process", "process", "entries go when judged", "unconfirmed"),
+    KeySpec("applications:{p}", "stream", "api, process, dead", "process", "entries go when judged", "unconfirmed"),
     KeySpec("outbox:{p}", "stream", "api, process", "dispatch", "entries go when taken", "untransmitted"),
     KeySpec("feed:{p}", "hash", "api, process, dispatch", "dispatch", "none: a few counters", "nothing"),
     KeySpec(
-        "acts:{p}", "stream", "api, process, dispatch", "auditors, archive", "trimmed by age, once archived", "acts"
+        "acts:{p}",
+        "stream",
+        "api, process, dispatch, dead",
+        "auditors, archive",
+        "trimmed by age, once archived",
+        "acts",
     ),
     KeySpec("archive:{p}", "hash", "process", "process, audit", "none: a field a trail", "nothing"),
     KeySpec("imports:{p}", "stream", "api", "process", "entries go when done", "imports under way"),

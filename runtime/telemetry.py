@@ -53,6 +53,9 @@ REPLIES_DEAD: Final = Counter("icaze_replies_dead", "replies never sent, by reas
 REPLY_AGE: Final = Ages(
     "icaze_reply_age_seconds", "from the decision to the operator's acceptance", buckets=_SECONDS, registry=REGISTRY
 )
+DEAD_LETTERS: Final = Gauge(
+    "icaze_dead_letters", "dead letters of held partitions, by kind and reason", ["kind", "reason"], registry=REGISTRY
+)
 GROUPS_DROPPED: Final = Counter(
     "icaze_groups_dropped", "reply readers dropped for silence", ["group"], registry=REGISTRY
 )

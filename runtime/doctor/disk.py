@@ -122,7 +122,7 @@ async def _aof_us(store: Store) -> int | None:
 
 
 def _sync_s(folder: str) -> float | None:
-    """Seconds of the quickest sync in the server's folder, for a busy disk must accuse nobody; None where that is not ours to write."""
+    """Seconds of the quickest sync in the folder, for a busy disk must accuse nobody; None where it is not ours."""
     if not folder or not os.access(folder, os.W_OK) or not (Path(folder) / "appendonlydir").is_dir():
         return None
     times: list[float] = []
