@@ -28,6 +28,10 @@ def packed(commands: Sequence[Command | Sequence[Any]]) -> bytes:
     return b"".join([_pack(tuple(command)) for command in commands])
 
 
+Held = list[tuple["asyncio.Future[list[Any]]", list[Any], RedisError | None]]
+"""Replies, or an error, that their caller has not yet."""
+
+
 class Ask(msgspec.Struct):
     """The commands of one caller, and the replies so far."""
 
@@ -37,6 +41,8 @@ class Ask(msgspec.Struct):
     due_s: float
     repeatable: bool
     replies: list[Any] = []
+    held: Held | None = None
+    """Where its replies wait instead of going to its caller."""
 
     def fail(self, error: RedisError) -> None:
         """Unless its caller has its answer, or is gone."""
@@ -94,7 +100,9 @@ class Link(asyncio.Protocol):
                 sent.popleft()
                 error, self._error = self._error, None
                 if not answer.done():
-                    if error is None:
+                    if ask.held is not None:
+                        ask.held.append((answer, replies, error))
+                    elif error is None:
                         answer.set_result(replies)
                     else:
                         answer.set_exception(error)

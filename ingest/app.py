@@ -209,7 +209,7 @@ async def serve(stop: asyncio.Event) -> int:
         day_keys = DayKeys(keys_wire.execute_command, key=partitions[0].day_keys, keyring=personal)
         await day_keys.begin()
         high_water = HighWater(wire_to(url), partitions, current)
-        commit = GroupCommit(wire_to(url))
+        commit = GroupCommit(wire_to(url), replicas=current.awaited)
         ingest = Ingest(
             route=route,
             partitions=partitions,
@@ -223,7 +223,7 @@ async def serve(stop: asyncio.Event) -> int:
             return {
                 "ready": await answers(client) and high_water.full_because is None,
                 "role": "ingest",
-                "durability": current.durability,
+                **current.promise,
                 "full_because": high_water.full_because,
             }
 

@@ -1,7 +1,8 @@
 """Many requests, one write: entries of concurrent requests go into the streams in one pipeline.
 
 Writes `inbound:{p}`. An append returns when its entries are stored at the configured level: with `appendfsync
-always` the server syncs before it answers. While one write is under way the next one gathers.
+always` the server syncs before it answers, and replicas are waited for in the same pipeline. While one write is under
+way the next one gathers.
 """
 
 import asyncio
@@ -10,7 +11,7 @@ from typing import Final
 
 from redis.exceptions import RedisError, ResponseError
 
-from runtime.connection import Wire
+from runtime.connection import NotReplicatedError, Wire
 
 MAX_ENTRIES: Final = 4000
 """Entries of one write: bounds the time that the first of them waits for the last."""
@@ -26,8 +27,9 @@ class NotStoredError(RuntimeError):
 class GroupCommit:
     """The writer of one ingest process."""
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: Wire, *, replicas: int = 0) -> None:
         self._wire = wire
+        self._replicas = replicas
         self._loop = asyncio.get_running_loop()  # finding it costs a system call each time
         self._waiting: list[tuple[Sequence[tuple[str, bytes]], asyncio.Future[None]]] = []
         self._entries = 0
@@ -73,13 +75,14 @@ class GroupCommit:
             replies = await self._wire.call(
                 *[("XADD", stream, "*", "m", payload) for entries, _ in group for stream, payload in entries],
                 timeout_s=ANSWER_S,
+                replicas=self._replicas,
             )
         except (RedisError, OSError) as error:
             # Who waits behind a store that is away would wait for each write before it: all are told now.
             group, self._waiting = group + self._waiting, []
             self._entries = 0
             for _, stored in group:
-                _settle(stored, NotStoredError(f"store away ({type(error).__name__})"))
+                _settle(stored, NotStoredError(_why(error)))
             return
         at = 0
         for entries, stored in group:
@@ -87,6 +90,10 @@ class GroupCommit:
             at += len(entries)
             failed = next((reply for reply in own if isinstance(reply, ResponseError)), None)
             _settle(stored, None if failed is None else NotStoredError(f"store refused ({str(failed)[:60]})"))
+
+
+def _why(error: Exception) -> str:
+    return str(error) if isinstance(error, NotReplicatedError) else f"store away ({type(error).__name__})"
 
 
 def _settle(stored: asyncio.Future[None], error: NotStoredError | None) -> None:

@@ -15,6 +15,7 @@ from runtime import durability, layout
 from runtime.connection import Client, shown
 from runtime.errors import StartupError
 from runtime.settings import Settings
+from runtime.telemetry import DURABILITY
 
 Preparation = Callable[[Client, list[PartitionKeys]], Awaitable[None]]
 """Something that a role needs in its store before it can work."""
@@ -26,6 +27,7 @@ async def settled(
     """The keys of every partition, from a store that is fit and prepared; StartupError where it is not."""
     try:
         await durability.check(client, settings)
+        DURABILITY.info({name: str(value) for name, value in settings.promise.items()})
         partitions = await layout.settle(client, route)
         for prepare in preparations:
             await prepare(client, partitions)

@@ -58,9 +58,11 @@ class MasterWire(Wire):
         self._address = address
         self._connection: Any = None
 
-    async def call(self, *commands: Command | Sequence[Any], timeout_s: float = TIMEOUT_S) -> list[Any]:
+    async def call(
+        self, *commands: Command | Sequence[Any], timeout_s: float = TIMEOUT_S, replicas: int = 0
+    ) -> list[Any]:
         """As `Wire.call`; after a READONLY reply the next call looks for the master anew."""
-        replies = await super().call(*commands, timeout_s=timeout_s)
+        replies = await super().call(*commands, timeout_s=timeout_s, replicas=replicas)
         if any(isinstance(reply, ReadOnlyError) for reply in replies):
             await self.close()
         return replies

@@ -36,8 +36,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     redis_key_file: Annotated[str, Meta(description="its private key")] = ""
     data_dir: Annotated[str, Meta(description="where `up` keeps its data and keys")] = ".icaze"
     durability: Annotated[
-        Literal["memory", "fsync"], Meta(description="what an acknowledgement means: in memory, or on disk")
+        Literal["memory", "fsync", "replicated"],
+        Meta(description="what an acknowledgement means: in memory, on disk, or on disk and at the replicas"),
     ] = "fsync"
+    replicas: Annotated[
+        int, Meta(ge=1, le=16, description="replicas that must have what is acknowledged, at level `replicated`")
+    ] = 1
     partitions: Annotated[int, Meta(ge=1, le=1024, description="partitions of the store, fixed at its first start")] = (
         64
     )
@@ -111,6 +115,16 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="least severe log line")] = (
         "info"
     )
+
+    @property
+    def awaited(self) -> int:
+        """Replicas that are waited for: 0 below level `replicated`."""
+        return self.replicas if self.durability == "replicated" else 0
+
+    @property
+    def promise(self) -> dict[str, str | int]:
+        """The level as `/readyz` and the metrics name it."""
+        return {"durability": self.durability, "replicas": self.awaited}
 
     @property
     def data(self) -> Path:

@@ -7,7 +7,7 @@ from bisect import bisect_left
 from typing import Any, Final
 
 import orjson
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 REGISTRY: Final = CollectorRegistry(auto_describe=True)
 """One a process: each role runs in a process of its own."""
@@ -27,6 +27,7 @@ class Ages(Histogram):
         self._buckets[bisect_left(self._upper_bounds, seconds)].inc(times)
 
 
+DURABILITY: Final = Info("icaze_durability", "what an acknowledgement means", registry=REGISTRY)
 SMS_ACCEPTED: Final = Counter("icaze_sms_accepted", "SMS stored and acknowledged", ["source"], registry=REGISTRY)
 SMS_REJECTED: Final = Counter("icaze_sms_rejected", "SMS refused at the door, by reason", ["reason"], registry=REGISTRY)
 APPEND_SECONDS: Final = Histogram(
@@ -51,6 +52,9 @@ SEND_FAILURES: Final = Counter(
 REPLIES_DEAD: Final = Counter("icaze_replies_dead", "replies never sent, by reason", ["reason"], registry=REGISTRY)
 REPLY_AGE: Final = Ages(
     "icaze_reply_age_seconds", "from the decision to the operator's acceptance", buckets=_SECONDS, registry=REGISTRY
+)
+DEAD_LETTERS: Final = Gauge(
+    "icaze_dead_letters", "dead letters of held partitions, by kind and reason", ["kind", "reason"], registry=REGISTRY
 )
 GROUPS_DROPPED: Final = Counter(
     "icaze_groups_dropped", "reply readers dropped for silence", ["group"], registry=REGISTRY

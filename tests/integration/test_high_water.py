@@ -118,9 +118,9 @@ class DeafWire(Wire):
 
     refusals = 2
 
-    async def call(self, *commands: Sequence[Any], timeout_s: float = 5.0) -> list[Any]:
+    async def call(self, *commands: Sequence[Any], timeout_s: float = 5.0, replicas: int = 0) -> list[Any]:
         """As the wire's, but for the memory."""
-        *lengths, memory = await super().call(*commands, timeout_s=timeout_s)
+        *lengths, memory = await super().call(*commands, timeout_s=timeout_s, replicas=replicas)
         self.refusals -= 1
         return [*lengths, memory if self.refusals < 0 else ResponseError("NOPERM no INFO for you")]
 
