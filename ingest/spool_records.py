@@ -1,4 +1,4 @@
-"""The bytes of a spool's segment: a head, then records; and what can be read of a segment that was torn or damaged. Pure.
+"""The bytes of a spool's segment: a head, then records; and what can be read where they are torn or damaged. Pure.
 
 A record is MARK, CRC-32 of what follows it, length of stream and payload, number, time (ms), length of the stream's
 name, the name, the payload. Numbers rise within a slot and never come twice. A payload is JSON, in which no byte of the

@@ -7,14 +7,14 @@ Files: `lock`; `<number of its first record>.segment`; `position`, the number of
 import fcntl
 import itertools
 import os
-import zlib
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
 import msgspec
 
+from ingest import spool_files as files
 from ingest.spool_records import HEAD, Entry, Gap, Record, packed, scanned
 from runtime.telemetry import SPOOL_DAMAGED, Log
 
@@ -50,7 +50,7 @@ class Slot:
         self._tail: int | None = None
         """Descriptor of the last segment, where it may be written."""
         self._read: list[Record] = []
-        self._position = _position(folder)
+        self._position = files.position(folder)
         self._next = max(1, self._position)
         self.name: Final = folder.name
         self.entries = 0
@@ -66,7 +66,7 @@ class Slot:
             raise
 
     def append(self, entries: list[Entry], *, at_ms: int) -> None:
-        """Add records, on disk when this returns; OSError, and then nothing of them counts, SpoolFullError among them."""
+        """Add records, on disk when this returns; OSError (SpoolFullError at the bound), and nothing of them counts."""
         first = self._next
         data = packed(entries, first=first, at_ms=at_ms)
         if self.bytes + len(data) > self._most_bytes:
@@ -77,7 +77,7 @@ class Slot:
         tail, segment = self._tail, self._segments[-1]
         assert tail is not None  # noqa: S101  # for the types
         try:
-            _write(tail, data)
+            files.write(tail, data)
         except OSError:
             self._cut(tail, segment.size)
             raise
@@ -120,7 +120,7 @@ class Slot:
         self._position = last.number + 1
         self._read = []
         try:
-            self._keep_position()
+            files.keep_position(self._folder, self._position)
         except OSError as error:  # a full disk: after a crash more than a batch is repeated, which is harmless
             self._log.warning("the spool's position is not kept", error=os.strerror(error.errno or 0))
         if not segment.count and (len(self._segments) > 1 or self._tail is None):
@@ -150,7 +150,7 @@ class Slot:
 
     def _give_up(self, segment: _Segment) -> None:
         """Keep aside a segment in which fewer records can be read than were written, and go on behind it."""
-        aside = _aside(segment.path)
+        aside = files.aside(segment.path)
         os.link(segment.path, aside)
         SPOOL_DAMAGED.inc()
         self._log.error("damaged segment", kept_as=str(aside), unreadable=segment.count)
@@ -194,14 +194,14 @@ class Slot:
         """Keep the file as it is under another name, and put what can be read of it in its place."""
         data = path.read_bytes()
         whole = path.with_suffix(".whole")
-        with _created(whole) as file:
+        with files.created(whole) as file:
             file.write(HEAD + b"".join(data[record.start : record.end] for record in records))
             file.flush()
             os.fsync(file.fileno())
-        aside = _aside(path)
+        aside = files.aside(path)
         os.link(path, aside)
         whole.replace(path)
-        _sync_folder(self._folder)
+        files.sync_folder(self._folder)
         SPOOL_DAMAGED.inc()
         lost = sum(gap.end - gap.start for gap in gaps)
         self._log.error("damaged segment", kept_as=str(aside), gaps=len(gaps), bytes=lost, readable=len(records))
@@ -209,12 +209,12 @@ class Slot:
     def _begin_segment(self, first: int) -> None:
         self._end_segment()
         path = self._folder / f"{first:016d}{SUFFIX}"
-        with _created(path) as file:
+        with files.created(path) as file:
             try:
                 file.write(HEAD)
                 file.flush()
                 os.fsync(file.fileno())
-                _sync_folder(self._folder)
+                files.sync_folder(self._folder)
             except OSError:
                 path.unlink(missing_ok=True)
                 raise
@@ -239,17 +239,7 @@ class Slot:
         self.bytes -= segment.size
         segment.path.unlink(missing_ok=True)
         with suppress(OSError):  # a segment that comes back is behind the position
-            _sync_folder(self._folder)
-
-    def _keep_position(self) -> None:
-        text = str(self._position).encode()
-        new = self._folder / "position.new"
-        with _created(new) as file:
-            file.write(b"%b %08x\n" % (text, zlib.crc32(text)))
-            file.flush()
-            os.fdatasync(file.fileno())
-        new.replace(self._folder / "position")
-        _sync_folder(self._folder)
+            files.sync_folder(self._folder)
 
 
 def take_free(folder: Path, *, most_bytes: int) -> Slot:
@@ -281,39 +271,3 @@ def _taken(path: Path, most_bytes: int) -> Slot | None:
         os.close(lock)
         return None
     return Slot(path, lock, most_bytes=most_bytes)
-
-
-def _position(folder: Path) -> int:
-    """The number of the next record to replay; 0, from the begin, where it cannot be read."""
-    try:
-        text, _, check = (folder / "position").read_bytes().strip().partition(b" ")
-    except FileNotFoundError:
-        return 0
-    return int(text) if check == b"%08x" % zlib.crc32(text) and text.isdigit() else 0
-
-
-def _created(path: Path) -> IO[bytes]:
-    """A new empty file, its owner's alone."""
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
-
-
-def _aside(path: Path) -> Path:
-    """A name, not yet in use, for a damaged segment."""
-    names = (path.with_suffix(f".damaged{number or ''}") for number in itertools.count())
-    return next(name for name in names if not name.exists())
-
-
-def _write(descriptor: int, data: bytes) -> None:
-    """All of it; OSError where there is no room."""
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
-
-
-def _sync_folder(folder: Path) -> None:
-    """Names in a folder are on disk when this returns."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

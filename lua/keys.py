@@ -81,6 +81,7 @@ KEY_TABLE: Final = (
         "none: a field a day, by policy",
         "nothing",
     ),
+    KeySpec("spools:{p}", "hash", "ingest", "api", "30 s after the last word", "ingest processes"),
     KeySpec("epochs", "list", "api", "api, dispatch", "none: an item each", "mass acts"),
     KeySpec("epochs_fed", "string", "dispatch", "dispatch", "none: one key", "nothing"),
     KeySpec("groups:{p}", "hash", "dispatch, other readers", "dispatch", "none: a field a group", "groups"),
@@ -149,6 +150,8 @@ class PartitionKeys(msgspec.Struct, frozen=True):
     day_keys: str
     """Of the first partition alone: the sealed keys of the days whose texts can still be read."""
     archive: str
+    spools: str
+    """Of the first partition alone: what ingest processes replay."""
 
     def day(self, name: str) -> str:
         """Record hash of one day of arrival, `YYYYMMDD`."""
@@ -213,6 +216,7 @@ def partition_keys(tag: str) -> PartitionKeys:
         policies=f"policies:{p}",
         day_keys=f"day_keys:{p}",
         archive=f"archive:{p}",
+        spools=f"spools:{p}",
     )
 
 

@@ -57,7 +57,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         float, Meta(gt=0, le=1, description="share of the store's maxmemory above which ingest answers 503")
     ] = 0.8
     spool_dir: Annotated[
-        str, Meta(description="where ingest keeps what it takes while the store is away; empty: spool in the data folder")
+        str,
+        Meta(description="where ingest keeps what it takes while the store is away; empty: spool in the data folder"),
     ] = ""
     spool_mb: Annotated[int, Meta(ge=0, description="largest spool of one ingest process, MiB; 0: none")] = 1024
     store_memory_mb: Annotated[int, Meta(ge=64, description="maxmemory of the embedded store")] = 4096

@@ -1,0 +1,146 @@
+"""What is in the spool goes into the store, in order and as it was, once the store takes it; with it, dead processes'.
+
+Reads the slots of the spool; writes `inbound:{p}`, and what is left in `spools:{p}`.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+from redis.exceptions import RedisError, ResponseError
+
+from ingest.group_commit import GroupCommit, NotStoredError
+from ingest.spool import Spool
+from ingest.spool_slot import Slot, take_abandoned
+from runtime import spools
+from runtime.connection import Wire
+from runtime.telemetry import SPOOL_REPLAYED, Log
+
+BATCH: Final = 1000
+LOOK_S: Final = 1.0
+"""Between looks whether the store takes anything, and for the slots of dead processes."""
+PING_S: Final = 2.0
+
+
+class Replay:
+    """The task that empties the spool of one ingest process."""
+
+    def __init__(
+        self, spool: Spool, wire: Wire, *, commit: GroupCommit, full: Callable[[], str | None], shown_at: str
+    ) -> None:
+        self._spool = spool
+        self._wire = wire
+        """The commit's own: only this task uses either."""
+        self._commit = commit
+        self._full = full
+        """Why the store should get no more now."""
+        self._shown_at = shown_at
+        self._owner = spools.owner(spool.own.name)
+        self._log = Log("spool")
+        self._told_s = 0.0
+        self._waits_because = ""
+
+    async def run(self) -> None:
+        """Replay for ever."""
+        while True:
+            try:
+                if self._spool.holds:
+                    await self._empty_own()
+                await self._empty_abandoned()
+            except OSError as error:
+                self._spool.open_gate()
+                self._log.error("the spool cannot be replayed", cause=error)
+                await asyncio.sleep(LOOK_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_S):
+                    await self._spool.begun.wait()
+
+    async def _empty_own(self) -> None:
+        try:
+            while True:
+                await self._replay(self._spool.own, leaving=BATCH)
+                self._spool.close_gate()
+                await self._replay(self._spool.own)
+                if await self._spool.end():
+                    await self._tell(at_once=True)
+                    return
+                self._spool.open_gate()
+        finally:
+            self._spool.open_gate()
+
+    async def _empty_abandoned(self) -> None:
+        found = await self._spool.run(lambda: take_abandoned(self._spool.folder, most_bytes=self._spool.most_bytes))
+        if found is None:
+            return
+        self._spool.slots.append(found)
+        self._log.warning("replaying what a dead process left", slot=found.name, spooled=found.entries)
+        try:
+            await self._replay(found)
+            await self._spool.run(found.clear)
+        except OSError:
+            await self._let_go(found)
+            raise
+        await self._let_go(found)
+        await self._tell(at_once=True)
+
+    async def _let_go(self, slot: Slot) -> None:
+        self._spool.slots.remove(slot)
+        await self._spool.run(slot.close)
+
+    async def _replay(self, slot: Slot, *, leaving: int = 0) -> None:
+        """Store what is in a slot until so much is left; however long the store is away."""
+        while slot.entries > leaving:
+            began_s = time.monotonic()
+            if (because := self._full()) is None:
+                because = await self._store_next(slot)
+            self._spool.show()
+            if because is None:
+                await self._tell()
+                if leaving:  # else somebody waits
+                    await asyncio.sleep(time.monotonic() - began_s)
+                continue
+            self._spool.open_gate()
+            if because != self._waits_because:
+                self._log.warning("the spool waits", because=because)
+            self._waits_because = because
+            await asyncio.sleep(LOOK_S)
+            await self._until_store_answers()
+            await self._tell()
+
+    async def _store_next(self, slot: Slot) -> str | None:
+        """Store one batch; why it may not be stored, else None."""
+        batch = await self._spool.run(lambda: slot.read(BATCH))
+        if not batch:
+            return None
+        try:
+            await self._commit.append(batch)
+        except NotStoredError as error:
+            return str(error)
+        await self._spool.run(slot.done)
+        SPOOL_REPLAYED.inc(len(batch))
+        self._waits_because = ""
+        return None
+
+    async def _until_store_answers(self) -> None:
+        """Ask first: a batch that a slow store takes late would be stored again and again."""
+        while True:
+            with suppress(RedisError, OSError):
+                (answer,) = await self._wire.call(("PING",), timeout_s=PING_S)
+                if not isinstance(answer, ResponseError):
+                    return
+            await asyncio.sleep(LOOK_S)
+
+    async def _tell(self, *, at_once: bool = False) -> None:
+        """Tell the monitor once a second what is left; nothing depends on it."""
+        if not at_once and time.monotonic() - self._told_s < spools.EVERY_S:
+            return
+        self._told_s = time.monotonic()
+        left = spools.Left(
+            entries=sum(slot.entries for slot in self._spool.slots),
+            oldest_ms=self._spool.oldest_ms,
+            at_ms=time.time_ns() // 1_000_000,
+        )
+        with suppress(RedisError, OSError):
+            await self._wire.call(*spools.tell_commands(self._shown_at, self._owner, left))
