@@ -89,7 +89,7 @@ class GroupCommit:
             failed = next((reply for reply in own if isinstance(reply, ResponseError)), None)
             if failed is None:
                 _settle(stored, None)
-            elif str(failed).partition(" ")[0] in CONDITIONS:
+            elif (failed.status_code or str(failed).partition(" ")[0]) in CONDITIONS:
                 refused.append((entries, stored))
             else:
                 _settle(stored, NotStoredError(f"store refused ({str(failed)[:60]})"))
