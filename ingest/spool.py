@@ -92,9 +92,11 @@ class Spool:
         """Something with files, after all that was asked before."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
-    def close_gate(self) -> None:
-        """Little is left: what comes now waits until it is handed over."""
+    async def close_gate(self) -> None:
+        """Little is left: what comes now waits until it is handed over; returns when no append is under way."""
         self._open_gate.clear()
+        while self._under_way:
+            await self.run(lambda: None)
 
     def open_gate(self) -> None:
         """What waited goes on."""

@@ -58,12 +58,13 @@ class Replay:
                     await self._spool.begun.wait()
 
     async def _empty_own(self) -> None:
+        own = self._spool.own
         try:
             while True:
-                await self._replay(self._spool.own, leaving=BATCH)
-                self._spool.close_gate()
-                await self._replay(self._spool.own)
-                if await self._spool.end():
+                if not await self._replay(own, leaving=BATCH):
+                    continue
+                await self._spool.close_gate()
+                if await self._replay(own) and await self._spool.end():
                     await self._tell(at_once=True)
                     return
                 self._spool.open_gate()
@@ -77,7 +78,8 @@ class Replay:
         self._spool.slots.append(found)
         self._log.warning("replaying what a dead process left", slot=found.name, spooled=found.entries)
         try:
-            await self._replay(found)
+            while not await self._replay(found):
+                continue
             await self._spool.run(found.clear)
         except OSError:
             await self._let_go(found)
@@ -89,25 +91,32 @@ class Replay:
         self._spool.slots.remove(slot)
         await self._spool.run(slot.close)
 
-    async def _replay(self, slot: Slot, *, leaving: int = 0) -> None:
-        """Store what is in a slot until so much is left; however long the store is away."""
-        while slot.entries > leaving:
+    async def _replay(self, slot: Slot, *, leaving: int = 0) -> bool:
+        """Store what is in a slot until so much is left; False, after a pause, where the store takes nothing."""
+        while True:
             began_s = time.monotonic()
-            if (because := self._full()) is None:
+            because = self._full()
+            if because is None and slot.entries <= leaving:
+                return True
+            if because is None:
                 because = await self._store_next(slot)
             self._spool.show()
-            if because is None:
-                await self._tell()
-                if leaving:  # else somebody waits
-                    await asyncio.sleep(time.monotonic() - began_s)
-                continue
-            self._spool.open_gate()
-            if because != self._waits_because:
-                self._log.warning("the spool waits", because=because)
-            self._waits_because = because
-            await asyncio.sleep(LOOK_S)
-            await self._until_store_answers()
+            if because is not None:
+                await self._wait(because)
+                return False
             await self._tell()
+            if leaving:  # else somebody waits
+                await asyncio.sleep(time.monotonic() - began_s)
+
+    async def _wait(self, because: str) -> None:
+        """Until another try may do better."""
+        self._spool.open_gate()
+        if because != self._waits_because:
+            self._log.warning("the spool waits", because=because)
+        self._waits_because = because
+        await asyncio.sleep(LOOK_S)
+        await self._until_store_answers()
+        await self._tell()
 
     async def _store_next(self, slot: Slot) -> str | None:
         """Store one batch; why it may not be stored, else None."""

@@ -23,8 +23,12 @@ AT_MS: Final = 1_767_254_400_000
 @pytest.fixture
 def unsynced(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hundreds of waits for the disk less, where only the bytes matter."""
-    monkeypatch.setattr(os, "fsync", lambda _: None)
-    monkeypatch.setattr(os, "fdatasync", lambda _: None)
+
+    def unsynced(_: int) -> None:
+        return
+
+    monkeypatch.setattr(os, "fsync", unsynced)
+    monkeypatch.setattr(os, "fdatasync", unsynced)
 
 
 def opened(folder: Path) -> Slot:
