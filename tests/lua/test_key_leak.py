@@ -17,9 +17,10 @@ WRITTEN_ELSEWHERE = {
     "epochs_fed",
     "phone:{p}:<phone>:<YYYYMMDD>",
     "day_keys:{p}",
+    "spools:{p}",
 }
 """By plain commands: the first start writes the layout, a worker its phones, the dispatcher its indexes and epochs,
-whoever needs it a day's key.
+whoever needs it a day's key, ingest what it replays.
 """
 
 

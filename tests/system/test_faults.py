@@ -137,7 +137,8 @@ def test_a_store_killed_and_started_again_finds_every_role_going_on_by_itself(bu
         asyncio.run(busy.store.start())
         assert busy.store.pid != was
     counts = busy.end()
-    assert counts["retries"] > 0, "the replay has not noticed"
+    assert counts["retries"] == 0, "the spool has not helped"
+    assert busy.ingest.errors().count("spooling begins") == 2, "the writes have not noticed"
     assert [role.pid for role in (busy.ingest, busy.worker, busy.dispatcher)] == roles
 
 

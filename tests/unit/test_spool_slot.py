@@ -2,6 +2,7 @@
 
 import errno
 import os
+import resource
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -262,6 +263,25 @@ def test_a_write_that_finds_no_room_leaves_what_was_there(tmp_path: Path, monkey
     slot.append(ENTRIES[3:], at_ms=AT_MS)
     slot.close()
     assert left(tmp_path) == ENTRIES[:1] + ENTRIES[3:]
+
+
+def test_a_file_that_reaches_the_kernel_s_limit_is_cut_back_and_goes_on_when_there_is_room(tmp_path: Path) -> None:
+    slot = opened(tmp_path)
+    slot.append(ENTRIES[:1], at_ms=AT_MS)
+    (segment,) = (tmp_path / "0").glob("*.segment")
+    size = segment.stat().st_size
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 100, hard))  # the second record is half written
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            slot.append(ENTRIES[1:], at_ms=AT_MS)
+        assert segment.stat().st_size == size
+        slot.append(ENTRIES[1:2], at_ms=AT_MS)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    slot.append(ENTRIES[2:], at_ms=AT_MS)
+    slot.close()
+    assert left(tmp_path) == ENTRIES
 
 
 @pytest.mark.parametrize("cut_fails", [False, True])
