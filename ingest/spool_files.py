@@ -29,8 +29,8 @@ def keep_position(folder: Path, position: int) -> None:
 
 
 def created(path: Path) -> IO[bytes]:
-    """A new empty file, its owner's alone."""
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
+    """A new empty file, its owner's alone; each write goes to its end, after a cut too."""
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600), "wb")
 
 
 def aside(path: Path) -> Path:
