@@ -263,6 +263,7 @@ def test_a_write_that_finds_no_room_leaves_what_was_there(tmp_path: Path, monkey
     slot.append(ENTRIES[3:], at_ms=AT_MS)
     slot.close()
     assert left(tmp_path) == ENTRIES[:1] + ENTRIES[3:]
+    assert not list((tmp_path / "0").glob("*.damaged*"))
 
 
 def test_a_file_that_reaches_the_kernel_s_limit_is_cut_back_and_goes_on_when_there_is_room(tmp_path: Path) -> None:
@@ -282,6 +283,7 @@ def test_a_file_that_reaches_the_kernel_s_limit_is_cut_back_and_goes_on_when_the
     slot.append(ENTRIES[2:], at_ms=AT_MS)
     slot.close()
     assert left(tmp_path) == ENTRIES
+    assert not list((tmp_path / "0").glob("*.damaged*"))
 
 
 @pytest.mark.parametrize("cut_fails", [False, True])
