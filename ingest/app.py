@@ -225,15 +225,7 @@ async def serve(stop: asyncio.Event) -> int:
         high_water = HighWater(Wire(url), partitions, current)
         spooled = await spool.opened(current)
         commit = GroupCommit(Wire(url), spooled)
-        replay_wire = Wire(url)
-        replay_commit = GroupCommit(replay_wire)
-        replay = Replay(
-            spooled,
-            replay_wire,
-            commit=replay_commit,
-            full=lambda: high_water.full_because,
-            shown_at=partitions[0].spools,
-        )
+        replay = Replay(spooled, Wire(url), full=lambda: high_water.full_because, shown_at=partitions[0].spools)
         ingest = Ingest(
             route=route,
             partitions=partitions,
@@ -271,7 +263,7 @@ async def serve(stop: asyncio.Event) -> int:
             task.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
         await commit.close()
-        await replay_commit.close()
+        await replay.close()
         await spooled.close()
         await keys_wire.close()
     return 0

@@ -33,9 +33,9 @@ def created(path: Path) -> IO[bytes]:
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600), "wb")
 
 
-def aside(path: Path) -> Path:
-    """A name, not yet in use, for a damaged segment."""
-    names = (path.with_suffix(f".damaged{number or ''}") for number in itertools.count())
+def aside(path: Path, why: str) -> Path:
+    """A name, not yet in use, for what cannot be read of a segment."""
+    names = (path.with_suffix(f".{why}{number or ''}") for number in itertools.count())
     return next(name for name in names if not name.exists())
 
 

@@ -27,13 +27,11 @@ PING_S: Final = 2.0
 class Replay:
     """The task that empties the spool of one ingest process."""
 
-    def __init__(
-        self, spool: Spool, wire: Wire, *, commit: GroupCommit, full: Callable[[], str | None], shown_at: str
-    ) -> None:
+    def __init__(self, spool: Spool, wire: Wire, *, full: Callable[[], str | None], shown_at: str) -> None:
         self._spool = spool
         self._wire = wire
-        """The commit's own: only this task uses either."""
-        self._commit = commit
+        """Of this task alone."""
+        self._commit = GroupCommit(wire)
         self._full = full
         """Why the store should get no more now."""
         self._shown_at = shown_at
@@ -56,6 +54,10 @@ class Replay:
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_S):
                     await self._spool.begun.wait()
+
+    async def close(self) -> None:
+        """Let go of the store; `run` must have ended."""
+        await self._commit.close()
 
     async def _empty_own(self) -> None:
         own = self._spool.own

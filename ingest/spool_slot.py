@@ -1,7 +1,8 @@
 """A slot of the spool: a folder that one process has locked, its segments in order, and how far they are replayed.
 
 Files: `lock`; `<number of its first record>.segment`; `position`, the number of the next record to replay;
-`<segment>.damaged`, what could not be read whole. All methods block on the disk, and are called one at a time.
+`<segment>.damaged` and `.torn`, what could not be read (`ingest.spool_recovery`). All methods block on the disk, and
+are called one at a time.
 """
 
 import fcntl
@@ -15,7 +16,8 @@ from typing import Final
 import msgspec
 
 from ingest import spool_files as files
-from ingest.spool_records import HEAD, Entry, Gap, Record, packed, scanned
+from ingest.spool_records import HEAD, Entry, Record, packed, scanned
+from ingest.spool_recovery import recovered
 from runtime.telemetry import SPOOL_DAMAGED, Log
 
 SEGMENT_BYTES: Final = 16 << 20
@@ -150,7 +152,7 @@ class Slot:
 
     def _give_up(self, segment: _Segment) -> None:
         """Keep aside a segment in which fewer records can be read than were written, and go on behind it."""
-        aside = files.aside(segment.path)
+        aside = files.aside(segment.path, "damaged")
         os.link(segment.path, aside)
         SPOOL_DAMAGED.inc()
         self._log.error("damaged segment", kept_as=str(aside), unreadable=segment.count)
@@ -163,17 +165,8 @@ class Slot:
         """Find what a process before us left, and make it whole."""
         paths = sorted(self._folder.glob(f"*{SUFFIX}"))
         for path in paths:
-            data = path.read_bytes()
-            found = list(scanned(data))
-            records = [part for part in found if isinstance(part, Record)]
-            gaps = [part for part in found if isinstance(part, Gap)]
-            size = len(data)
-            if gaps and path == paths[-1] and len(gaps) == 1 and gaps[0].end == size:
-                size = gaps[0].start
-                self._cut_torn(path, size, len(data) - size)
-            elif gaps:
-                self._set_damaged_aside(path, records, gaps)
-                size = path.stat().st_size
+            records = recovered(path, last=path == paths[-1])
+            size = path.stat().st_size
             waiting = [record for record in records if record.number >= self._position]
             self._segments.append(_Segment(path, size, len(waiting)))
             self._next = max(self._next, records[-1].number + 1 if records else 0)
@@ -183,28 +176,6 @@ class Slot:
             self.entries += len(waiting)
         if not self.entries:
             self.clear()
-
-    def _cut_torn(self, path: Path, size: int, torn: int) -> None:
-        with path.open("r+b") as file:
-            file.truncate(size)
-            os.fsync(file.fileno())
-        self._log.warning("torn end cut, of what was never acknowledged", segment=path.name, bytes=torn, kept=size)
-
-    def _set_damaged_aside(self, path: Path, records: list[Record], gaps: list[Gap]) -> None:
-        """Keep the file as it is under another name, and put what can be read of it in its place."""
-        data = path.read_bytes()
-        whole = path.with_suffix(".whole")
-        with files.created(whole) as file:
-            file.write(HEAD + b"".join(data[record.start : record.end] for record in records))
-            file.flush()
-            os.fsync(file.fileno())
-        aside = files.aside(path)
-        os.link(path, aside)
-        whole.replace(path)
-        files.sync_folder(self._folder)
-        SPOOL_DAMAGED.inc()
-        lost = sum(gap.end - gap.start for gap in gaps)
-        self._log.error("damaged segment", kept_as=str(aside), gaps=len(gaps), bytes=lost, readable=len(records))
 
     def _begin_segment(self, first: int) -> None:
         self._end_segment()

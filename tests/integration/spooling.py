@@ -24,11 +24,7 @@ class Writer:
         self.spool = spooled
         self.commit = GroupCommit(wire or Wire(url), spooled)
         self.full: str | None = None
-        self.replay_wire = Wire(url)
-        self._replay_commit = GroupCommit(self.replay_wire)
-        self.replay = Replay(
-            spooled, self.replay_wire, commit=self._replay_commit, full=lambda: self.full, shown_at=SHOWN_AT
-        )
+        self.replay = Replay(spooled, Wire(url), full=lambda: self.full, shown_at=SHOWN_AT)
 
     async def empty(self, *, within_s: float = 20.0) -> None:
         """Returns when the store has all."""
@@ -41,7 +37,7 @@ class Writer:
     async def close(self) -> None:
         """End both writers; the spool is closed apart."""
         await self.commit.close()
-        await self._replay_commit.close()
+        await self.replay.close()
 
 
 @asynccontextmanager
