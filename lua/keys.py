@@ -97,6 +97,7 @@ KEY_TABLE: Final = (
         "none: a field a day, by policy",
         "nothing",
     ),
+    KeySpec("spools:{p}", "hash", "ingest", "api", "30 s after the last word", "ingest processes"),
     KeySpec("epochs", "list", "api", "api, dispatch", "none: an item each", "mass acts"),
     KeySpec("epochs_fed", "string", "dispatch", "dispatch", "none: one key", "nothing"),
     KeySpec("groups:{p}", "hash", "dispatch, other readers", "dispatch", "none: a field a group", "groups"),
@@ -168,6 +169,8 @@ class PartitionKeys(msgspec.Struct, frozen=True):
     archive: str
     mark: str
     """What is written to replicas alone, and waited for."""
+    spools: str
+    """Of the first partition alone: what ingest processes replay."""
 
     def day(self, name: str) -> str:
         """Record hash of one day of arrival, `YYYYMMDD`."""
@@ -233,6 +236,7 @@ def partition_keys(tag: str) -> PartitionKeys:
         day_keys=f"day_keys:{p}",
         archive=f"archive:{p}",
         mark=f"mark:{p}",
+        spools=f"spools:{p}",
     )
 
 

@@ -34,6 +34,11 @@ APPEND_SECONDS: Final = Histogram(
     "icaze_append_seconds", "from the request to its entries on disk", buckets=_SECONDS, registry=REGISTRY
 )
 BACKLOG: Final = Gauge("icaze_backlog", "undecided SMS in all partitions", registry=REGISTRY)
+SPOOLED: Final = Counter("icaze_spooled", "SMS acknowledged from the spool", registry=REGISTRY)
+SPOOL_REPLAYED: Final = Counter("icaze_spool_replayed", "SMS of the spool that the store has", registry=REGISTRY)
+SPOOL_ENTRIES: Final = Gauge("icaze_spool_entries", "SMS in the spool that the store lacks", registry=REGISTRY)
+SPOOL_BYTES: Final = Gauge("icaze_spool_bytes", "size of the spool's files", registry=REGISTRY)
+SPOOL_DAMAGED: Final = Counter("icaze_spool_damaged", "files of the spool with damage, kept aside", registry=REGISTRY)
 DECIDED: Final = Counter("icaze_decided", "entries ended, by outcome", ["outcome"], registry=REGISTRY)
 IDS_REUSED: Final = Counter("icaze_ids_reused", "aggregator ids seen with other words", registry=REGISTRY)
 UNANSWERED: Final = Counter(

@@ -116,7 +116,7 @@ async def test_a_mark_goes_into_no_append_only_file(pair: Pair, wire: Wire, tmp_
 async def test_no_202_is_said_of_what_the_replica_lacks(
     pair: Pair, primary: Client, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    current = settings_of(tmp_path, pair.primary.url, durability="replicated")
+    current = settings_of(tmp_path, pair.primary.url, durability="replicated", spool_mb=0)
     async with ingesting(monkeypatch, current) as http:
         async with http.get("/readyz") as answer:
             facts = await answer.json()
@@ -133,12 +133,35 @@ async def test_no_202_is_said_of_what_the_replica_lacks(
     assert {sms.id for _, sms in await stored(primary)} == {"agg-42", "agg-43"}
 
 
+async def test_the_spool_keeps_what_the_replica_lacks_until_it_is_back(
+    pair: Pair, primary: Client, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    current = settings_of(tmp_path, pair.primary.url, durability="replicated")
+    async with ingesting(monkeypatch, current) as http:
+
+        async def spooled() -> int:
+            async with http.get("/readyz") as answer:
+                return (await answer.json())["spooled"]
+
+        async def is_empty() -> bool:
+            return await spooled() == 0
+
+        pair.cut()
+        assert (await post(http, SMS))[0] == 202
+        assert await spooled() == 1
+        await asyncio.sleep(CUT_S)
+        assert await spooled() == 1
+        pair.mend()
+        await eventually(is_empty, within_s=30)
+    assert {sms.id for _, sms in await stored(primary)} == {"agg-42"}
+
+
 async def test_after_a_failover_each_acknowledged_sms_is_there(
     pair: Pair, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     acknowledged: list[str] = []
     numbers = itertools.count()
-    current = settings_of(tmp_path, pair.primary.url, durability="replicated")
+    current = settings_of(tmp_path, pair.primary.url, durability="replicated", spool_mb=0)
     async with ingesting(monkeypatch, current) as http:
 
         async def push() -> None:

@@ -18,9 +18,10 @@ WRITTEN_ELSEWHERE = {
     "phone:{p}:<phone>:<YYYYMMDD>",
     "day_keys:{p}",
     "mark:{p}",
+    "spools:{p}",
 }
 """By plain commands: the first start writes the layout, a worker its phones, the dispatcher its indexes and epochs,
-whoever needs it a day's key, and the mark is tested with real replicas.
+whoever needs it a day's key, ingest what it replays, and the mark is tested with real replicas.
 """
 
 
