@@ -144,6 +144,7 @@ class House:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.data = folder / "d"
+        self.logs = folder / "logs"
         self.journal = folder / "journal"
         self.sink_log = folder / "sink"
         self.environ = {
@@ -176,7 +177,8 @@ class House:
         terminal: bool = False,
     ) -> Running:
         """Start any program; it is killed at the end of the test."""
-        log = self.folder / f"{len(self._started)}.log"
+        self.logs.mkdir(exist_ok=True)
+        log = self.logs / f"{len(self._started)}.log"
         running = Running(words, environ={**self.environ, **environ}, log=log, stdin=stdin, terminal=terminal)
         self._started.append(running)
         return running
