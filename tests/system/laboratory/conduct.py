@@ -40,6 +40,8 @@ class Row(msgspec.Struct):
     """The longest that an acknowledged SMS waited for its answer."""
     recovered_s: float | None = None
     """From a strike until all that was pushed right after it was answered; the slowest."""
+    looked: dict[str, int] = {}
+    """Facts that the checker has looked at, by invariant."""
     failures: list[str] = []
     skipped: str | None = None
     seconds: float = 0.0
@@ -91,10 +93,10 @@ def _run(experiment: Experiment, floor: Floor, row: Row, runs: int, progress: Ca
         told_s = time.monotonic()
         progress(f"{experiment.name}: {run + 1} of {runs} runs, struck {row.struck}, {floor.acknowledged} acknowledged")
     floor.settle()
-    found = checked(floor.house, floor.history)
+    found = checked(floor.house, floor.history, f"unix://{floor.socket}")
     row.acknowledged = len({event["id"] for event in floor.history.events() if event["event"] == "acknowledged"})
     row.decided, row.sent, row.ambiguous = found.decided, found.sent, found.ambiguous
-    row.lost, row.doubled = found.lost, found.doubled
+    row.lost, row.doubled, row.looked = found.lost, found.doubled, found.looked
     experiment.allow(found)
     row.failures += found.violated
     experiment.hold(floor, found)
