@@ -11,7 +11,7 @@ from typing import Final
 
 from redis.exceptions import RedisError
 
-from tests.system.checker import acceptance, accounts, clients, layout, told, trail
+from tests.system.checker import acceptance, accounts, clients, layout, replay, told, trail
 from tests.system.checker.evidence import Evidence
 from tests.system.checker.finding import MOST_EXAMPLES, Finding
 from tests.system.checker.rules import Rules
@@ -24,6 +24,8 @@ CHECKS: Final = (
     acceptance.workers,
     told.replies,
     told.statuses,
+    replay.permits,
+    replay.replayed,
     accounts.accounts,
 )
 

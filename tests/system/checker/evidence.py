@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.system.checker.clients import History, Sent
-from tests.system.checker.layout import Hashes, Layout
+from tests.system.checker.layout import Hashes, Layout, day_number
 from tests.system.checker.rules import Rules
 from tests.system.checker.store import Names, Store
 from tests.system.checker.trail import Row, Trail
@@ -70,3 +70,14 @@ class Evidence:
     def _said(self, kind: str, partition: int) -> list[dict[str, Any]]:
         name = self.layout.key(kind, partition)
         return [json.loads(fields["m"]) for _, fields in self.store.stream(name)]
+
+    @cached_property
+    def records(self) -> dict[tuple[int, int, str], bytes]:
+        """Day records by partition, day of arrival and field."""
+        found: dict[tuple[int, int, str], bytes] = {}
+        tags = {f"{{{tag}}}": at for at, tag in enumerate(self.layout.tags)}
+        for name in self.names.of("day"):
+            _, tag, day = name.split(":")
+            for field, value in self.store.hash(name).items():
+                found[tags[tag], day_number(day), field.hex()] = value
+        return found

@@ -83,3 +83,8 @@ def day_name(day: int) -> str:
 def moment(at_ms: int) -> str:
     """An instant for people."""
     return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%H:%M:%S.%f}"[:-3]
+
+
+def day_number(name: str) -> int:
+    """The inverse of `day_name`."""
+    return (datetime.strptime(name, "%Y%m%d").replace(tzinfo=UTC).date() - EPOCH).days
