@@ -77,8 +77,9 @@ def _check(found: Checked, house: House, history: History, store: str) -> None:
         return
     by_name: dict[str, dict[str, Any]] = {said["invariant"]: said for said in json.loads(done.stdout)["findings"]}
     found.looked = {name: said["looked"] for name, said in by_name.items()}
-    found.lost = max(found.lost, by_name["I1"]["broken"])
-    found.doubled = max(found.doubled, by_name["I2"]["broken"] + by_name["I3"]["broken"])
+    if not found.lost and not found.doubled:  # its I1 counts both
+        found.lost = by_name["I1"]["broken"]
+        found.doubled = by_name["I2"]["broken"] + by_name["I3"]["broken"]
     found.violated += [
         f"checker {name}: {said['broken']} of {said['looked']}: {said['says']} {said['examples'][:3]}"
         for name, said in by_name.items()
