@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 from lua import library
 from lua.keys import partition_keys, tags
 from tests.link import Link
-from tests.system.house import ICAZE, PARTITIONS, House, until
+from tests.system.house import ICAZE, PARTITIONS, House, ready, until
 from tests.system.laboratory.clock import Clock
 from tests.system.laboratory.history import History, wall_ms
 from tests.system.laboratory.needs import Needs
@@ -179,11 +179,13 @@ class Floor:
         self.sends.look()
 
     def waiting(self) -> int:
-        """Entries of SMS and replies that still stand in the streams; -1 while the store is away."""
+        """SMS and replies that still wait, in ingest or in the streams; -1 while ingest or the store is away."""
+        ingest = ready(f"http://{self.links['pushers'].upstream}")
         try:
-            return sum(self.ask("XLEN", name) for name in (*self.inbound, *self.replies))
+            standing = sum(self.ask("XLEN", name) for name in (*self.inbound, *self.replies))
         except (RedisError, OSError):
             return -1
+        return standing + ingest.get("spooled", 0) if ingest else -1
 
     def last_words(self) -> str:
         """The end of each program's log, for a failure."""
