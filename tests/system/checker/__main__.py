@@ -11,7 +11,20 @@ from typing import Final
 
 from redis.exceptions import RedisError
 
-from tests.system.checker import acceptance, accounts, acts, clients, growth, layout, privacy, replay, shown, told, trail
+from tests.system.checker import (
+    acceptance,
+    accounts,
+    acts,
+    clients,
+    growth,
+    layout,
+    privacy,
+    quota,
+    replay,
+    shown,
+    told,
+    trail,
+)
 from tests.system.checker.evidence import Evidence
 from tests.system.checker.finding import MOST_EXAMPLES, Finding
 from tests.system.checker.rules import Rules
@@ -24,7 +37,7 @@ CHECKS: Final = (
     acceptance.workers,
     told.replies,
     told.statuses,
-    replay.permits,
+    quota.permits,
     replay.replayed,
     accounts.accounts,
     shown.shown,
@@ -102,7 +115,9 @@ def main(words: list[str] | None = None) -> int:
 def _print(finding: Finding) -> None:
     said = finding.told()
     count = f" {said['broken']} of" if said["broken"] else ""
-    print(f"{finding.invariant:4}{finding.status:12}{count} {finding.looked} facts: {finding.says} {said['why']}".rstrip())
+    print(
+        f"{finding.invariant:4}{finding.status:12}{count} {finding.looked} facts: {finding.says} {said['why']}".rstrip()
+    )
     for note in finding.notes:
         print(f"      ({note})")
     for example in finding.broken[:MOST_EXAMPLES]:

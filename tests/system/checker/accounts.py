@@ -41,7 +41,8 @@ def _streams(evidence: Evidence, finding: Finding) -> None:
         )
         letters = sum(letter["kind"] == "inbound" for letter in evidence.letters(partition))
         finding.look(
-            letters <= dead[partition], f"{layout.key('dead', partition)}: {letters} letters, {dead[partition]} in the trail"
+            letters <= dead[partition],
+            f"{layout.key('dead', partition)}: {letters} letters, {dead[partition]} in the trail",
         )
 
 
