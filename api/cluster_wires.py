@@ -12,15 +12,9 @@ from redis.exceptions import AskError, MovedError, ResponseError
 from api.link import packed
 from api.wires import PATIENCE_S, Wires
 from lua.calls import Command
-from runtime.address import StoreAddress, store_address
+from runtime.address import StoreAddress
 from runtime.connection import STORE_ERRORS, StoreConnectionError
 from runtime.slots import SlotMap, key_of, slot_of, target
-
-
-def wires_to(url: str) -> Wires:
-    """What requests share, for whatever the URL names."""
-    address = store_address(url)
-    return ClusterWires(address) if address.kind == "cluster" else Wires(url)
 
 
 class ClusterWires(Wires):

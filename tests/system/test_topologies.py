@@ -182,5 +182,3 @@ def has_functions(server: Server) -> bool:
 def is_linked(server: Server) -> bool:
     """Whether a server follows another."""
     return server.client.info("replication").get("master_link_status") == "up"
-
-
