@@ -5,7 +5,7 @@ Reads what `durability` and `layout` need; writes `layout` at a store's first st
 
 from collections.abc import Awaitable, Callable
 
-from redis.exceptions import RedisError
+from redis.exceptions import NoPermissionError, RedisError
 
 from lua.keys import PartitionKeys
 from lua.library import LibraryDiffersError, ensure_loaded
@@ -31,6 +31,11 @@ async def settled(
             await prepare(client, partitions)
     except LibraryDiffersError as error:
         raise StartupError(str(error)) from None
+    except NoPermissionError as error:
+        raise StartupError(
+            f"store {shown(url)}: {error}; only a worker may prepare an empty store: start a worker "
+            "(`icaze process`) first, and compare the store's users with deploy/acl/users.acl"
+        ) from None
     except (RedisError, OSError) as error:
         raise StartupError(f"store {shown(url)}: {error}") from None
     return partitions
