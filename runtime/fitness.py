@@ -37,7 +37,8 @@ async def settled(
             "(`icaze process`) first, and compare the store's users with deploy/acl/users.acl"
         ) from None
     except (RedisError, OSError) as error:
-        raise StartupError(f"store {shown(url)}: {error}") from None
+        hint = "; ICAZE_REDIS_CA_FILE names who signed it" if "certificate verify failed" in str(error) else ""
+        raise StartupError(f"store {shown(url)}: {error}{hint}") from None
     return partitions
 
 

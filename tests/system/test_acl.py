@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import pytest
 import redis
+from redis.exceptions import NoPermissionError
 
 from bench.cluster import Server
 from lua.keys import members, partition_keys, tags
@@ -52,12 +53,16 @@ class Guarded:
         """The store as a user reaches it."""
         return f"redis://{user}:{secret(user)}@{self.server.host}/0"
 
+    def client(self, user: str) -> Any:
+        """A client of that user."""
+        return redis.Redis(port=self.server.port, username=user, password=secret(user), protocol=2)
+
     def may(self, user: str, *command: Any) -> bool:
         """Whether a user may run a command; it is run."""
-        client = self._clients.setdefault(user, redis.Redis.from_url(self.url(user), protocol=2))
+        client = self._clients.setdefault(user, self.client(user))
         try:
             client.execute_command(*command)
-        except redis.exceptions.NoPermissionError:
+        except NoPermissionError:
             return False
         except redis.ResponseError:
             return True
@@ -190,7 +195,7 @@ def test_another_dispatcher_registers_reads_and_acknowledges(house: House, guard
     house.furnish()
     house.start("process", {"ICAZE_REDIS_URL": guarded.url("process")}).stop()
     guarded.server.client.xadd(KEYS.replies, {"m": "{}"})
-    operator: Any = redis.Redis.from_url(guarded.url("operator"), protocol=2)
+    operator = guarded.client("operator")
     operator.execute_command("FCALL", "permits_v2_register", 2, KEYS.replies, KEYS.groups, "mine", 1)
     ((_, ((entry_id, _),)),) = operator.xreadgroup("mine", "one", {KEYS.replies: ">"})
     assert operator.xack(KEYS.replies, "mine", entry_id) == 1
