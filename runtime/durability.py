@@ -1,11 +1,13 @@
 """Whether the store really gives the level of durability that the settings promise; checked before a role starts."""
 
 import re
+from contextlib import suppress
 from typing import Any, Final
 
 from redis.exceptions import ResponseError
 
-from lua.store import Store, primaries
+from lua.store import Store, primaries, servers
+from runtime.connection import STORE_ERRORS
 from runtime.errors import StartupError
 from runtime.settings import Settings
 
@@ -13,9 +15,16 @@ FLOORS: Final = {"redis": (7, 0), "valkey": (8, 0)}
 
 
 async def check(store: Store, settings: Settings) -> None:
-    """StartupError where a server is too old, may evict, or does not sync as the level needs."""
-    for server in await primaries(store):
+    """StartupError where a server is too old, may evict, or does not sync as the level needs.
+
+    Replicas too, as one may be the next primary; one that does not answer keeps no role from starting.
+    """
+    holding = await primaries(store)
+    for server in holding:
         await _check(server, settings)
+    for replica in (await servers(store))[len(holding) :]:
+        with suppress(*STORE_ERRORS):
+            await _check(replica, settings)
 
 
 async def _check(store: Store, settings: Settings) -> None:

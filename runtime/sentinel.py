@@ -21,6 +21,7 @@ ASK_S: Final = 1.0
 CONFIRM_S: Final = 0.5
 """How old the sentinels' word may be when a reply is trusted. A master that slept, was replaced and wakes up answers as
 if nothing had been until the sentinels demote it, ten seconds later; they replace none within less than this."""
+_DOUBTS: Final = frozenset((b"o_down", b"failover_in_progress"))
 
 
 class Sentinels:
@@ -45,7 +46,7 @@ class Sentinels:
             why = next(facts for facts in said if isinstance(facts, Exception))
             raise StoreConnectionError(f"{len(known)} of {len(said)} sentinels know {self._address.service!r}: {why}")
         latest = max(known, key=lambda facts: int(facts[b"config-epoch"]))
-        if any(b"down" in facts[b"flags"] or b"failover" in facts[b"flags"] for facts in known):
+        if any(_DOUBTS & set(facts[b"flags"].split(b",")) for facts in known):  # one alone may be cut off: s_down
             raise StoreConnectionError("the sentinels doubt the master or are replacing it")
         url = self._address.of(f"{latest[b'ip'].decode()}:{int(latest[b'port'])}")
         self._confirmed = (url, asked_s)

@@ -12,8 +12,11 @@ from redis.exceptions import RedisError
 from api.topology import MasterWires, wires_to
 from bench.cluster import until
 from lua.store import servers
+from runtime import durability
 from runtime.connection import STORE_ERRORS
+from runtime.errors import StartupError
 from runtime.sentinel import MasterWire
+from runtime.settings import Settings
 from runtime.topology import client_to, wire_to
 from tests.eventually import eventually
 from tests.system.sentinels import Pair, pair
@@ -103,4 +106,18 @@ async def test_the_replica_is_among_the_servers(watched: Pair) -> None:
     client = client_to(watched.url)
     roles = [(await server.execute_command("ROLE"))[0] for server in await servers(client)]
     assert roles == [b"master", b"slave"]
+    await client.aclose()
+
+
+async def test_a_replica_that_would_not_sync_as_the_level_says_is_found_at_the_start(watched: Pair) -> None:
+    client = client_to(watched.url)
+    await durability.check(client, Settings(durability="memory"))
+    for server in watched.servers:
+        server.client.config_set("appendfsync", "always")
+    await durability.check(client, Settings())
+    watched.servers[1].client.config_set("appendfsync", "everysec")
+    with pytest.raises(StartupError, match="appendfsync everysec"):
+        await durability.check(client, Settings())
+    watched.servers[1].kill()
+    await durability.check(client, Settings())
     await client.aclose()
