@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,9 +10,10 @@ import pytest
 import redis
 from redis.exceptions import NoPermissionError
 
-from bench.cluster import Server
+from bench.cluster import Server, cluster
 from lua.keys import members, partition_keys, tags
 from tests.system.house import PARTITIONS, House
+from tests.system.sentinels import pair
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")
 
@@ -96,20 +97,41 @@ def guarded(tmp_path: Path) -> Iterator[Guarded]:
         server.close()
 
 
-def test_an_sms_goes_all_the_way_with_each_role_under_its_own_user(house: House, guarded: Guarded) -> None:
+def flow(house: House, url: Callable[[str], str]) -> None:
+    """One SMS through a process of each role, each under its own user, and a verification of what came of it."""
     house.furnish()
     house.sink()
-    doors = {role: house.start(role, {"ICAZE_REDIS_URL": guarded.url(role)}) for role in ROLES}
+    doors = {role: house.start(role, {"ICAZE_REDIS_URL": url(role)}) for role in ROLES}
     words = ["send", "2 AZE 1111111", "--from", "+994501234567", "--json"]
     port = doors["ingest"].door("ingest").rpartition(":")[2]
-    done = house.call(*words, ICAZE_INGEST_PORT=port, ICAZE_REDIS_URL=guarded.url("admin"))
+    done = house.call(*words, ICAZE_INGEST_PORT=port, ICAZE_REDIS_URL=url("admin"))
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["verdict"] == "approved"
     for role in doors.values():
         role.stop()
     house.journal.touch()
-    house.verify(ICAZE_REDIS_URL=guarded.url("auditor"))
+    house.verify(ICAZE_REDIS_URL=url("auditor"))
+
+
+def test_an_sms_goes_all_the_way_with_each_role_under_its_own_user(house: House, guarded: Guarded) -> None:
+    flow(house, guarded.url)
     assert guarded.denied() == []
+
+
+@pytest.mark.parametrize("topology", ["cluster", "pair"])
+def test_each_role_works_under_its_own_user_behind_every_url(house: House, tmp_path: Path, topology: str) -> None:
+    with cluster(tmp_path / "t", replicas=1) if topology == "cluster" else pair(tmp_path / "t") as formed:
+        for server in formed.servers:
+            for line in USERS.read_text().splitlines()[1:]:
+                _, name, *words = line.split()
+                server.client.execute_command("ACL", "SETUSER", name, f">{secret(name)}", *words)
+
+        def url(user: str) -> str:
+            return formed.url.replace("://", f"://{user}:{secret(user)}@")
+
+        flow(house, url)
+        log = [entry for server in formed.servers for entry in server.client.acl_log()]
+        assert log == []
 
 
 def test_a_role_that_meets_an_empty_store_before_any_worker_says_what_to_do(house: House, guarded: Guarded) -> None:
