@@ -19,7 +19,6 @@ from api.authority import Organisations
 from api.blocked import BlockedDoor
 from api.blocked_bulk import BulkBlockedDoor
 from api.checks import ChecksDoor
-from api.cluster_wires import wires_to
 from api.contract import Operation
 from api.delegates import DelegatesDoor
 from api.door import elsewhere, routes, short_ways
@@ -41,6 +40,7 @@ from api.policies import PoliciesDoor
 from api.regime import RegimeDoor
 from api.seals import Seals
 from api.status import Status
+from api.topology import wires_to
 from runtime import embedded, keyring, layout, lifecycle
 from runtime.doors import SHORT_WAYS, Readiness, new_app, opened
 from runtime.epochs import UNREAD, Epochs

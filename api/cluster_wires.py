@@ -13,15 +13,9 @@ from api.link import packed
 from api.seals import Seals
 from api.wires import PATIENCE_S, Wires
 from lua.calls import Command
-from runtime.address import StoreAddress, store_address
+from runtime.address import StoreAddress
 from runtime.connection import STORE_ERRORS, StoreConnectionError
 from runtime.slots import SlotMap, key_of, slot_of, target
-
-
-def wires_to(url: str, *, seals: Seals | None = None) -> Wires:
-    """What requests share, for whatever the URL names."""
-    address = store_address(url)
-    return ClusterWires(address, seals=seals) if address.kind == "cluster" else Wires(url, seals=seals)
 
 
 class ClusterWires(Wires):

@@ -12,8 +12,7 @@ from redis.asyncio import ConnectionPool
 from redis.exceptions import BusyLoadingError, RedisError, ResponseError
 
 from lua.calls import Command
-from runtime.address import StoreAddress, store_address
-from runtime.sentinel import master, refuse_other_than_master
+from runtime.sentinel import Sentinels, refuse_other_than_master
 
 _NOT_YET: Final = object()
 _STORE_AWAY: Final = ("LOADING", "MASTERDOWN", "READONLY", "CLUSTERDOWN")
@@ -154,21 +153,17 @@ class Address:
 class MasterAddress(Address):
     """The master of a replicated pair, found anew for each connection."""
 
-    def __init__(self, address: StoreAddress) -> None:
-        self._store = address
+    def __init__(self, sentinels: Sentinels) -> None:
+        self._sentinels = sentinels
+        self.url = ""
 
     async def reach(self, link: Link) -> None:
         """Ask the sentinels, then connect."""
-        super().__init__(await master(self._store))
+        self.url = await self._sentinels.master()
+        super().__init__(self.url)
         self.greeting.append(("ROLE",))
         await super().reach(link)
 
     def accept(self, replies: Sequence[Any]) -> None:
         """Only a master's."""
         refuse_other_than_master(replies[-1])
-
-
-def address_of(url: str) -> Address:
-    """Of one server, or of the master that sentinels know."""
-    address = store_address(url)
-    return MasterAddress(address) if address.kind == "sentinel" else Address(url)

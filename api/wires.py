@@ -13,7 +13,7 @@ from redis.exceptions import ConnectionError as StoreConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as StoreTimeoutError
 
-from api.link import Ask, Link, address_of, packed
+from api.link import Address, Ask, Link, packed
 from api.seals import Seals
 from lua.calls import Command
 
@@ -29,8 +29,8 @@ MOST_BACK_OFF_S: Final = 1.0
 class Wires:
     """Connects on first use, and again after a break."""
 
-    def __init__(self, url: str, *, patience_s: float = PATIENCE_S, seals: Seals | None = None) -> None:
-        self._address = address_of(url)
+    def __init__(self, url: str | Address, *, patience_s: float = PATIENCE_S, seals: Seals | None = None) -> None:
+        self._address = Address(url) if isinstance(url, str) else url
         self._seals = seals
         self._patience_s = patience_s
         self._link: Link | None = None

@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 from redis.exceptions import ResponseError
 
-from lua.store import Store, primaries
+from lua.store import Store, primaries, servers
+from runtime.connection import STORE_ERRORS
 from runtime.errors import StartupError
 from runtime.settings import Settings
 
@@ -18,12 +20,23 @@ FLOORS: Final = {"redis": (7, 0), "valkey": (8, 0)}
 
 
 async def check(store: Store, settings: Settings) -> None:
-    """StartupError where a server is too old, may evict, or does not sync as the level needs."""
-    for server in await primaries(store):
-        await _check(server, settings)
+    """StartupError where a server is too old, may evict, or does not sync as the level needs.
+
+    Replicas too, as one may be the next primary; one that does not answer keeps no role from starting.
+    """
+    holding = await primaries(store)
+    for server in holding:
+        config = await _check(server, settings)
+        if settings.awaited:
+            least = int(config["min-replicas-to-write"]) if config["min-replicas-max-lag"] != "0" else 0
+            await check_replicas(server, settings.awaited, least)
+    for replica in (await servers(store))[len(holding) :]:
+        with suppress(*STORE_ERRORS):
+            await _check(replica, settings)
 
 
-async def _check(store: Store, settings: Settings) -> None:
+async def _check(store: Store, settings: Settings) -> dict[str, str]:
+    """One server by itself; its configuration."""
     info: dict[str, Any] = await store.execute_command("INFO", "server")
     name = "valkey" if "valkey_version" in info else "redis"
     version = str(info.get(f"{name}_version", "0"))
@@ -37,7 +50,7 @@ async def _check(store: Store, settings: Settings) -> None:
             f"the store evicts keys (maxmemory-policy {config['maxmemory-policy']}): set it to noeviction"
         )
     if settings.durability == "memory":
-        return
+        return config
     level = f"ICAZE_DURABILITY={settings.durability}"
     if (config["appendonly"], config["appendfsync"]) != ("yes", "always"):
         raise StartupError(
@@ -46,9 +59,7 @@ async def _check(store: Store, settings: Settings) -> None:
         )
     if config["no-appendfsync-on-rewrite"] != "no":
         raise StartupError(f"{level} needs no-appendfsync-on-rewrite no: else a rewrite stops the syncs")
-    if settings.awaited:
-        least = int(config["min-replicas-to-write"]) if config["min-replicas-max-lag"] != "0" else 0
-        await check_replicas(store, settings.awaited, least)
+    return config
 
 
 async def check_replicas(store: Store, wanted: int, least: int) -> None:

@@ -46,7 +46,7 @@ def checked(house: House, history: History, store: str) -> Checked:
 def _verify(found: Checked, house: House, history: History, store: str) -> None:
     _write_journal(history, house.journal)
     words = ["--journal", str(house.journal), "--sink", str(house.sink_log), "--json"]
-    done = house.call("verify", *words, within_s=PATIENCE_S, ICAZE_REDIS_URL=store)
+    done = house.patient(("verify", *words), PATIENCE_S, {"ICAZE_REDIS_URL": store})
     if done.returncode not in (0, 1):
         found.violated.append(f"icaze verify: {done.stderr[-500:]}")
         return
