@@ -50,7 +50,7 @@ class Replay:
                 if self._spool.holds:
                     await self._empty_own()
                 await self._empty_abandoned()
-            except OSError as error:
+            except Exception as error:  # noqa: BLE001  # a spool that nobody empties grows until it is full
                 self._spool.open_gate()
                 self._log.error("the spool cannot be replayed", cause=error)
                 await asyncio.sleep(LOOK_S)
@@ -86,7 +86,7 @@ class Replay:
             while not await self._replay(found):
                 continue
             await self._spool.run(found.clear)
-        except OSError:
+        except Exception:
             await self._let_go(found)
             raise
         await self._let_go(found)
