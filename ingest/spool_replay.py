@@ -18,7 +18,10 @@ from runtime import spools
 from runtime.connection import Wire
 from runtime.telemetry import SPOOL_REPLAYED, Log
 
-BATCH: Final = 1000
+BATCH: Final = 4000
+"""Entries of one write, and the most that a crash repeats."""
+LAST: Final = 1000
+"""So few are handed over while what comes now waits."""
 LOOK_S: Final = 1.0
 """Between looks whether the store takes anything, and for the slots of dead processes."""
 PING_S: Final = 2.0
@@ -49,7 +52,7 @@ class Replay:
                 if self._spool.holds:
                     await self._empty_own()
                 await self._empty_abandoned()
-            except OSError as error:
+            except Exception as error:  # noqa: BLE001  # a spool that nobody empties grows until it is full
                 self._spool.open_gate()
                 self._log.error("the spool cannot be replayed", cause=error)
                 await asyncio.sleep(LOOK_S)
@@ -65,7 +68,7 @@ class Replay:
         own = self._spool.own
         try:
             while True:
-                if not await self._replay(own, leaving=BATCH):
+                if not await self._replay(own, leaving=LAST):
                     continue
                 await self._spool.close_gate()
                 if await self._replay(own) and await self._spool.end():
@@ -85,7 +88,7 @@ class Replay:
             while not await self._replay(found):
                 continue
             await self._spool.run(found.clear)
-        except OSError:
+        except Exception:
             await self._let_go(found)
             raise
         await self._let_go(found)
