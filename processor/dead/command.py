@@ -8,9 +8,7 @@ import getpass
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import aclosing, contextmanager
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Any, Final
 
 import msgspec
 from redis.exceptions import RedisError
@@ -19,9 +17,11 @@ from rich.progress import Progress
 
 from lua import keys as key_names
 from permits.calendar import rfc3339
-from permits.messages import DeadKind, DeadLetter
+from permits.messages import DeadLetter
+from processor.dead import arguments as words
 from processor.dead.acting import Acting, Done
-from processor.dead.letters import Wanted, found, letters
+from processor.dead.arguments import agreed, said, wanted
+from processor.dead.letters import found, letters
 from processor.dead.returns import ERASED
 from runtime import embedded, keyring, layout, lifecycle, settings
 from runtime.connection import Client, shown
@@ -33,39 +33,8 @@ from runtime.sealing import is_sealed, opened_letter
 from runtime.settings import Settings
 from runtime.topology import client_to, wire_to
 
-MOST_REASON: Final = 200
-
-
-def configure(parser: argparse.ArgumentParser) -> None:
-    """List, show, requeue, drop."""
-    actions = parser.add_subparsers(dest="action", required=True)
-    listed = actions.add_parser("list", help="a line each, oldest first in its partition")
-    _add_filters(listed, "--reason")
-    listed.add_argument("--json", action="store_true", help="print JSON, an object a line, without the raw content")
-    shown = actions.add_parser("show", help="one whole, its raw content included as long as it can be read")
-    shown.add_argument("name", metavar="NAME", help="as `list` prints it: TAG/ID")
-    shown.add_argument("--json", action="store_true", help="print JSON")
-    for deed, what in (("requeue", "put back where they belong"), ("drop", "taken away for good")):
-        acting = actions.add_parser(deed, help=f"letters {what}, each audited")
-        acting.add_argument("names", nargs="*", metavar="NAME", help="as `list` prints them")
-        acting.add_argument("--all", action="store_true", help="every letter that fits the filters")
-        _add_filters(acting, "--where-reason")
-        acting.add_argument("--reason", required=True, help="for the audit: never a name or a number of a person")
-        acting.add_argument("--by", metavar="WHO", help="for the audit (default: the user of this machine)")
-        acting.add_argument("--yes", action="store_true", help="do not ask")
-        acting.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
-        acting.add_argument("--json", action="store_true", help="print JSON, an object a line")
-        if deed == "requeue":
-            mending = "the corrected SMS of the one letter named, JSON"
-            acting.add_argument("--with", dest="file", type=Path, metavar="FILE", help=mending)
-
-
-def _add_filters(parser: argparse.ArgumentParser, reason: str) -> None:
-    parser.add_argument("--kind", choices=get_args(DeadKind), help="only these")
-    parser.add_argument(reason, dest="where_reason", default="", metavar="PART", help="only those whose reason has it")
-    parser.add_argument("--since", type=_moment_ms, metavar="TIME", default=0, help="RFC 3339; dead since then")
-    parser.add_argument("--until", type=_moment_ms, metavar="TIME", help="dead before")
-    parser.add_argument("--limit", type=_count, metavar="N", help="so many at most")
+configure: Final = words.configure
+"""Adds the command's words."""
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -96,13 +65,9 @@ async def _run(arguments: argparse.Namespace) -> int:
             raise StartupError(f"store {shown(url)}: {error}") from None
 
 
-def _wanted(arguments: argparse.Namespace) -> Wanted:
-    return Wanted(arguments.kind, arguments.where_reason, arguments.since, arguments.until, arguments.limit)
-
-
 async def _list(client: Client, tags: Sequence[str], arguments: argparse.Namespace) -> int:
     count = 0
-    async for name, letter in letters(client, tags, _wanted(arguments)):
+    async for name, letter in letters(client, tags, wanted(arguments)):
         count += 1
         _print_line(name, letter, as_json=arguments.json)
     if not count and not arguments.json:
@@ -145,10 +110,10 @@ def _missing(name: str) -> int:
 
 async def _act(client: Client, tags: Sequence[str], arguments: argparse.Namespace, current: Settings, url: str) -> int:
     """Letters put back or dropped, a line each."""
-    reason, mended = _said(arguments)
+    reason, mended = said(arguments)
     chosen: list[tuple[str, DeadLetter]] = []
     if arguments.all:
-        chosen = [one async for one in letters(client, tags, _wanted(arguments))]
+        chosen = [one async for one in letters(client, tags, wanted(arguments))]
     missing = 0
     for name in arguments.names:
         letter = await found(client, name)
@@ -156,7 +121,7 @@ async def _act(client: Client, tags: Sequence[str], arguments: argparse.Namespac
             missing += _missing(name)
         else:
             chosen.append((name, letter))
-    if arguments.all and not arguments.dry_run and not _agreed(arguments, len(chosen)):
+    if arguments.all and not arguments.dry_run and not agreed(arguments, len(chosen)):
         return 1
     into = None
     if arguments.action == "requeue":
@@ -187,36 +152,6 @@ async def _act(client: Client, tags: Sequence[str], arguments: argparse.Namespac
     return 1 if stayed else 0
 
 
-def _said(arguments: argparse.Namespace) -> tuple[str, bytes]:
-    """(reason, corrected SMS); StartupError where the words do not fit together."""
-    reason = arguments.reason.strip()
-    if not 0 < len(reason) <= MOST_REASON:
-        raise StartupError(f"--reason must have 1 to {MOST_REASON} letters")
-    if bool(arguments.names) == arguments.all:
-        raise StartupError("name letters, or choose them by filters with --all")
-    filtered = arguments.kind or arguments.where_reason or arguments.since or arguments.until or arguments.limit
-    if arguments.names and filtered:
-        raise StartupError("filters choose letters with --all; these are named")
-    file: Path | None = getattr(arguments, "file", None)
-    if file is None:
-        return reason, b""
-    if len(arguments.names) != 1:
-        raise StartupError("--with corrects one letter: name it")
-    try:
-        return reason, file.read_bytes()
-    except OSError as error:
-        raise StartupError(f"--with {file}: {error.strerror}") from None
-
-
-def _agreed(arguments: argparse.Namespace, count: int) -> bool:
-    """Whether a person agrees to many letters at once; who cannot be asked says --yes."""
-    if arguments.yes or not count:
-        return True
-    if not sys.stdin.isatty():
-        raise StartupError(f"{count} letters: say --yes, or look first with --dry-run")
-    return input(f"{arguments.action} {count} dead letters? [y/N] ").strip().lower() in ("y", "yes")
-
-
 def _tell(done: Done, *, as_json: bool, dry_run: bool) -> None:
     if as_json:
         print(msgspec.json.encode(done).decode())
@@ -243,18 +178,3 @@ def _progress(count: int) -> Generator[Any]:
     with Progress(console=console, transient=True, disable=not console.is_terminal or count < 2) as bar:
         task = bar.add_task("dead letters", total=count)
         yield lambda: bar.advance(task)
-
-
-def _moment_ms(text: str) -> int:
-    """Milliseconds of an RFC 3339 time; without a zone it is UTC."""
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time as 2026-01-01T08:00:00Z") from None
-    return int((moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp() * 1000)
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1")
-    return int(text)

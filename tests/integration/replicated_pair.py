@@ -74,7 +74,11 @@ class Pair:
             return False
 
     async def is_in_step(self) -> bool:
-        """Whether the replica has all that was written."""
+        """Whether the replica has all that was written, and has done with the rewrite that follows a full sync."""
+        info = await self.tell(self.replica, "INFO", "persistence")
+        assert isinstance(info, dict)
+        if info["aof_rewrite_in_progress"] or info["aof_rewrite_scheduled"]:  # pyright: ignore[reportUnknownArgumentType]
+            return False
         client = connect(self.primary.url)
         try:
             await client.execute_command("SET", "first", "")

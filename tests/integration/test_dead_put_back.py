@@ -13,7 +13,9 @@ import pytest
 from msgspec import structs
 
 from icaze import main
+from lua import calls
 from lua.held import SEAL_BYTES
+from lua.keys import DISPATCH_GROUP
 from permits.calendar import rfc3339
 from permits.employees import AuditAct
 from permits.messages import ENCODER, SEALED_DECODER, Application, DeadLetter, HeldApproval, InboundSms
@@ -251,6 +253,34 @@ async def test_a_reply_that_is_put_back_has_its_mark_once(
     assert len(bodies) == 1
     assert bodies[0].count(b'"ambiguous":true') == 1
     assert json.loads(bodies[0]) == json.loads(raw) | {"ambiguous": True}
+
+
+async def test_a_reply_that_was_dropped_is_accounted_for_by_its_act(
+    redis: Client, floor: Floor, keys: DayKeys, dead: Dead, tmp_path: Path
+) -> None:
+    async with floor.deciding(day_keys=keys):
+        await floor.push([f"2 {AT_HOME[0]}"])
+        await floor.settled()
+    names_of = KEYS[HOME]
+    await calls.register(redis, names_of, group=DISPATCH_GROUP, now_ms=1)
+    read = ("XREADGROUP", "GROUP", DISPATCH_GROUP, "d", "STREAMS", names_of.replies, ">")
+    ((_, [(entry_id, fields)]),) = await redis.execute_command(*read)
+    (tmp_path / "sink.ndjson").touch()
+
+    async def violations() -> set[str]:
+        report = await verify(redis, policy=POLICY, journal=None, sink=tmp_path / "sink.ndjson", now_ms=now_ms())
+        return {f"{finding.invariant} {finding.what}" for finding in report.checks if finding.status == "violated"}
+
+    assert await violations() == {"I5 replies", "I8 at rest"}
+    raw = fields[b"m"].decode()
+    letter = DeadLetter("reply", entry_id.decode(), "refused: x", now_ms(), raw, reply_id=json.loads(raw)["id"])
+    await redis.execute_command(
+        *calls.bury_command(names_of, group=DISPATCH_GROUP, entry_id=entry_id, letter=ENCODER.encode(letter))
+    )
+    await calls.trim(redis, names_of, now_ms=now_ms(), silence_ms=86_400_000)
+    assert await violations() == set()
+    assert (await dead("drop", *await names(dead), *WHY))[0] == 0
+    assert await violations() == set()
 
 
 async def test_a_held_approval_waits_again_and_is_due(redis: Client, dead: Dead) -> None:

@@ -58,7 +58,7 @@ async def wire(pair: Pair) -> AsyncIterator[Wire]:
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits shorter than usual."""
-    monkeypatch.setattr("runtime.connection.WAIT_S", 0.3)
+    monkeypatch.setattr("runtime.connection.WAIT_S", 0.6)
 
 
 pytestmark = pytest.mark.usefixtures("hasty")
