@@ -16,7 +16,7 @@ from runtime.connection import STORE_ERRORS, StoreConnectionError, Wire
 
 LIVELY_S: Final = 1.5
 """How long a primary may have been silent towards us when its reply is trusted. One that slept, was replaced and wakes
-up answers what stood in its sockets before it learns of it; none is replaced within less (node time-out 2 s or more)."""
+up answers what stood in its sockets before it learns of it; within less none is replaced (node time-out: 2 s)."""
 ASK_S: Final = 1.0
 """Patience with one node that is asked for the map: the next one is asked then."""
 KEYLESS: Final = frozenset(
