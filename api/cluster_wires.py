@@ -73,9 +73,11 @@ class ClusterWires(Wires):
         try:
             if not self._slots.is_known:
                 await self._read_map()
-            node = self._node(self._slots.owner(slot))
+            host = self._slots.owner(slot)
             try:
-                return await node.ask_packed(commands, count, repeatable=repeatable)
+                replies = await self._node(host).ask_packed(commands, count, repeatable=repeatable)
+                await self._slots.trust(host)
+                return replies
             except ResponseError as error:
                 moved = _redirection(error)
                 if moved is None:

@@ -45,6 +45,7 @@ class Server:
         password = more.get("requirepass")
         self.client: Any = redis.Redis(port=self.port, password=password, socket_timeout=20, retry=never, protocol=2)
         self.process: subprocess.Popen[bytes] | None = None
+        self.is_asleep = False
 
     def start(self) -> None:
         """Run it; returns once it answers."""
@@ -64,6 +65,7 @@ class Server:
         """Send the process a signal."""
         assert self.process is not None  # for the types
         self.process.send_signal(number)
+        self.is_asleep = number == signal.SIGSTOP
 
     def kill(self) -> None:
         """End it as a crash would; its files stay."""
@@ -93,7 +95,7 @@ class Cluster:
     def owner(self, slot: int) -> Server:
         """The server that owns a slot now, as most of those that answer know it."""
         votes: dict[int, int] = {}
-        for server in self.servers:
+        for server in [server for server in self.servers if not server.is_asleep]:
             with suppress(redis.RedisError):
                 for first, last, node, *_ in server.client.execute_command("CLUSTER", "SLOTS"):
                     if first <= slot <= last:

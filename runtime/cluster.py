@@ -72,10 +72,10 @@ class ClusterWire(Wire):
         for place, host in enumerate(owners):
             places.setdefault(host, []).append(place)
         if len(places) == 1:
-            return await self._wire(owners[0]).call(*commands, timeout_s=timeout_s, replicas=replicas)
+            return await self._answered(owners[0], commands, timeout_s, replicas)
         parts = await asyncio.gather(
             *(
-                self._wire(host).call(*[commands[place] for place in own], timeout_s=timeout_s, replicas=replicas)
+                self._answered(host, [commands[place] for place in own], timeout_s, replicas)
                 for host, own in places.items()
             ),
             return_exceptions=True,
@@ -86,6 +86,13 @@ class ClusterWire(Wire):
                 raise part
             for place, reply in zip(own, part, strict=True):
                 replies[place] = reply
+        return replies
+
+    async def _answered(
+        self, host: str, commands: Sequence[Command | Sequence[Any]], timeout_s: float, replicas: int
+    ) -> list[Any]:
+        replies = await self._wire(host).call(*commands, timeout_s=timeout_s, replicas=replicas)
+        await self._slots.trust(host)
         return replies
 
     async def _redirect(
@@ -137,7 +144,9 @@ class ClusterClient:
             key = key_of(args)
             host = self._slots.primaries[0] if key is None else self._slots.owner(slot_of(key))
             try:
-                return await self._client(host).execute_command(*args)
+                reply = await self._client(host).execute_command(*args)
+                await self._slots.trust(host)
+                return reply
             except MovedError as error:
                 self._slots.moved(error)
                 return await self._client(target(error)).execute_command(*args)

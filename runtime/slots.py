@@ -1,7 +1,9 @@
 """Which node of a Cluster a command goes to: its key, the key's slot, and the slot's owner as far as it is known."""
 
+import asyncio
 import binascii
 import random
+import time
 from collections.abc import Sequence
 from functools import cache, lru_cache
 from typing import Any, Final
@@ -12,6 +14,9 @@ from lua.keys import SLOTS
 from runtime.address import StoreAddress
 from runtime.connection import STORE_ERRORS, StoreConnectionError, Wire
 
+LIVELY_S: Final = 1.5
+"""How long a primary may have been silent towards us when its reply is trusted. One that slept, was replaced and wakes
+up answers what stood in its sockets before it learns of it; within less none is replaced (node time-out: 2 s)."""
 ASK_S: Final = 1.0
 """Patience with one node that is asked for the map: the next one is asked then."""
 KEYLESS: Final = frozenset(
@@ -68,15 +73,17 @@ class SlotMap:
 
     def __init__(self, address: StoreAddress) -> None:
         self._address = address
+        self._is_known = False
         self._ranges: list[tuple[int, int, str]] = []
         self._owners: dict[int, str] = {}
         self._hosts: set[str] = set(address.hosts)
         self._named: set[str] = set()
+        self._heard: dict[str, float] = {}
 
     @property
     def is_known(self) -> bool:
         """Whether the map has been read."""
-        return bool(self._ranges)
+        return self._is_known
 
     @property
     def primaries(self) -> list[str]:
@@ -105,7 +112,20 @@ class SlotMap:
 
     def forget(self) -> None:
         """Have the map read anew before it is used again."""
-        self._ranges, self._owners = [], {}
+        self._is_known, self._owners = False, {}
+
+    async def trust(self, host: str) -> None:
+        """Note a reply of a primary that came just now; one of STORE_ERRORS where it may be none any more.
+
+        One that we have heard lately cannot have been replaced; of another the other primaries are asked.
+        """
+        now_s = time.monotonic()
+        if now_s - self._heard.get(host, 0.0) > LIVELY_S and (others := [o for o in self.primaries if o != host]):
+            said = await asyncio.gather(*map(self._slots, others), return_exceptions=True)
+            known = [found for found in said if not isinstance(found, BaseException)]
+            if not known or any(host not in [places[0] for _, _, places in found] for found in known):
+                raise StoreConnectionError(f"{host} may be no primary any more")
+        self._heard[host] = now_s
 
     async def read(self) -> None:
         """Read the map from any node that answers; raises what the last one said where none does."""
@@ -113,30 +133,32 @@ class SlotMap:
         hosts = random.sample(sorted(self._hosts), len(self._hosts))
         failure: Exception = StoreConnectionError("no node of the Cluster is known")
         for host in hosts:
-            wire = Wire(self._address.of(host))
             try:
-                reply = await _slots(wire)
+                found = await self._slots(host)
             except (*STORE_ERRORS, RedisError) as error:
                 failure = error
                 continue
-            finally:
-                await wire.close()
-            found = [(first, last, [_place(node, host) for node in nodes]) for first, last, *nodes in reply]
             self._ranges = [(first, last, places[0]) for first, last, places in found]
             self._owners = {}
             self._named = {place for _, _, places in found for place in places}
             self._hosts = {*self._address.hosts, *self._named}
-            if self._ranges:
+            self._is_known = bool(found)
+            if found:
+                self._heard |= dict.fromkeys(set(self.primaries) - {host}, time.monotonic())
                 return
             failure = StoreConnectionError("the Cluster serves no slots yet")
         raise failure
 
-
-async def _slots(wire: Wire) -> list[Any]:
-    (reply,) = await wire.call(["CLUSTER", "SLOTS"], timeout_s=ASK_S)
-    if isinstance(reply, ResponseError):
-        raise reply
-    return reply
+    async def _slots(self, host: str) -> list[tuple[int, int, list[str]]]:
+        """(first slot, last, primary and replicas) as one node has it."""
+        wire = Wire(self._address.of(host))
+        try:
+            (reply,) = await wire.call(["CLUSTER", "SLOTS"], timeout_s=ASK_S)
+        finally:
+            await wire.close()
+        if isinstance(reply, ResponseError):
+            raise reply
+        return [(first, last, [_place(node, host) for node in nodes]) for first, last, *nodes in reply]
 
 
 def _place(node: Sequence[Any], asked: str) -> str:

@@ -20,7 +20,7 @@ from runtime.address import store_address
 from runtime.cluster import ClusterClient, ClusterWire
 from runtime.connection import STORE_ERRORS
 from runtime.settings import Settings
-from runtime.slots import key_of, slot_of
+from runtime.slots import SlotMap, key_of, slot_of
 
 KEYS: Final = [partition_keys(tag) for tag in tags(12)]
 HERE: Final = KEYS[0]
@@ -199,6 +199,20 @@ async def test_append_only_files_of_all_are_written_anew_before_an_erasure_is_do
     assert [server.client.info("stats")["total_forks"] for server in formed.primaries] == [one + 1 for one in rewrites]
     assert (len(await primaries(client)), len(await servers(client))) == (3, 3)
     await client.aclose()
+
+
+async def test_whom_we_have_not_heard_for_long_is_trusted_as_long_as_the_others_call_it_a_primary(
+    formed: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slots = SlotMap(store_address(formed.url))
+    await slots.read()
+    monkeypatch.setattr("runtime.slots.LIVELY_S", -1.0)
+    await slots.trust(formed.primaries[0].host)
+    with pytest.raises(STORE_ERRORS, match="may be no primary any more"):
+        await slots.trust("127.0.0.1:1")
+    slots.forget()  # as another call does that failed
+    with pytest.raises(STORE_ERRORS):
+        await slots.trust("127.0.0.1:1")
 
 
 @pytest.mark.parametrize(
