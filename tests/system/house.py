@@ -191,11 +191,11 @@ class House:
         running.said("try: " if role == "up" else f"{role} ")
         return running
 
-    def call(self, *words: str, within_s: float = START_S, **environ: str) -> "subprocess.CompletedProcess[str]":
+    def call(self, *words: str, **environ: str) -> "subprocess.CompletedProcess[str]":
         """Run a command to its end."""
         environment = {**self.environ, **environ}
         return subprocess.run(
-            [*ICAZE, *words], env=environment, capture_output=True, text=True, timeout=within_s, check=False
+            [*ICAZE, *words], env=environment, capture_output=True, text=True, timeout=START_S, check=False
         )
 
     def sink(self, *words: str) -> Running:

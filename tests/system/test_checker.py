@@ -12,7 +12,7 @@ from redis import Redis
 from runtime.embedded import EmbeddedStore
 from tests.system.checker.__main__ import main
 from tests.system.house import House
-from tests.system.plants import PLANTS, Plant, World
+from tests.system.planting import PLANTS, Plant, World
 from tests.system.true_house import TrueHouse, write
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")
@@ -37,7 +37,7 @@ class Checker:
     """The checker over a world of its own."""
 
     def __init__(self, true: TrueHouse, url: str, redis: Any, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        self._true, self._url, self._folder, self._capsys = true, url, folder, capsys
+        self._true, self.url, self._folder, self._capsys = true, url, folder, capsys
         true.restore(redis)
         self.world = World(true, redis, folder)
         assert main(["--redis", url, "--snapshot", str(folder / "base")]) == 0
@@ -53,7 +53,7 @@ class Checker:
             "--baseline": folder / "base",
             "--within": WITHIN_S,
         }
-        words = ["--redis", self._url, "--history", str(write(folder / "history", world.history)), "--json"]
+        words = ["--redis", self.url, "--history", str(write(folder / "history", world.history)), "--json"]
         words += [str(word) for name, value in given.items() if name not in left_out for word in (name, value)]
         code = main(words)
         printed = self._capsys.readouterr().out
@@ -127,5 +127,5 @@ def test_a_house_at_work_has_no_accounts_yet(checker: Checker) -> None:
 
 def test_an_empty_store_is_refused(checker: Checker, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     checker.world.store.flushall()
-    assert main(["--redis", checker.look.__self__._url, "--history", str(write(tmp_path / "h", []))]) == 2  # pyright: ignore[reportPrivateUsage]
+    assert main(["--redis", checker.url, "--history", str(write(tmp_path / "h", []))]) == 2
     assert "the key `layout` is missing" in capsys.readouterr().err

@@ -6,9 +6,10 @@ Writes the history as the laboratory does, and takes a copy of the whole store.
 import itertools
 import json
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from redis import Redis
 
@@ -50,7 +51,7 @@ class TrueHouse:
         for at in range(0, SMS, BATCH):
             self._push(up, lines[at : at + BATCH])
         self._push(up, lines[:BATCH])
-        with Redis.from_url(up.door("store")) as store:  # pyright: ignore[reportUnknownMemberType]
+        with cast("Any", Redis).from_url(up.door("store")) as store:
             self._employ(up)
             self._rest(store)
             self._patrol(up, next(line["text"] for line in lines if line["text"].startswith("2 AZE ")))
@@ -61,7 +62,7 @@ class TrueHouse:
                 self.keys[name] = (max(0, store.pttl(name)), store.dump(name))
         up.stop()
 
-    def restore(self, store: "Redis") -> None:
+    def restore(self, store: Any) -> None:
         """Make another store what this one was."""
         store.flushall()
         with store.pipeline(transaction=False) as pipe:
@@ -125,7 +126,7 @@ class TrueHouse:
         }
         return _ask(method, up.door("api") + path, body, headers)
 
-    def _rest(self, store: "Redis") -> None:
+    def _rest(self, store: Any) -> None:
         def look() -> bool:
             names = [name for name in store.scan_iter(count=1000) if name.partition(b":")[0].decode() in STREAMS]
             return sum(store.xlen(name) for name in names) == 0

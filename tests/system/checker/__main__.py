@@ -11,7 +11,20 @@ from typing import Final
 
 from redis.exceptions import RedisError
 
-from tests.system.checker import acceptance, accounts, acts, clients, growth, layout, privacy, replay, shown, told, trail
+from tests.system.checker import (
+    acceptance,
+    accounts,
+    acts,
+    clients,
+    growth,
+    layout,
+    privacy,
+    quota,
+    replay,
+    shown,
+    told,
+    trail,
+)
 from tests.system.checker.evidence import Evidence
 from tests.system.checker.finding import MOST_EXAMPLES, Finding
 from tests.system.checker.rules import Rules
@@ -24,7 +37,7 @@ CHECKS: Final = (
     acceptance.workers,
     told.replies,
     told.statuses,
-    replay.permits,
+    quota.permits,
     replay.replayed,
     accounts.accounts,
     shown.shown,

@@ -21,7 +21,6 @@ class Sms:
     pushed: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     """Each attempt."""
     acknowledged_ms: int | None = None
-    refused: bool = False
     attempts: dict[str, int] = field(default_factory=dict[str, int])
     """Outcomes by name."""
 
@@ -107,8 +106,9 @@ def _lines(path: Path, needed: str) -> list[dict[str, Any]]:
     for number, line in enumerate(raw.splitlines(), 1):
         try:
             said = json.loads(line)
-            said["at_ms"], said[needed]
-        except (ValueError, KeyError, TypeError) as error:
+            if not {"at_ms", needed} <= said.keys():
+                raise KeyError(needed)
+        except (ValueError, KeyError, AttributeError) as error:
             raise ClientsError(f"{path}, line {number}: {error!r}") from None
         found.append(said)
     return found

@@ -35,7 +35,7 @@ def shown(evidence: Evidence) -> Finding:
             before = cancelled.get(code)
             if before is not None and _comes_after(event, before):
                 anew = any(since_ms > before["at_ms"] - CLOCK_MS for since_ms in told)
-                finding.look(anew, f"{code}: shown as valid at {moment(at_ms)}, cancelled at {moment(before['at_ms'])}")
+                finding.look(anew, f"{code}: valid at {moment(at_ms)}, cancelled at {moment(before['at_ms'])}")
         else:
             finding.looked += 1
     if clock_was_set:
@@ -44,7 +44,7 @@ def shown(evidence: Evidence) -> Finding:
 
 
 def _comes_after(event: dict[str, Any], before: dict[str, Any]) -> bool:
-    """Whether a question was asked after a cancel was answered: by who cancelled, or where it says when it was asked."""
+    """Whether a question was asked after a cancel was answered: by who cancelled, or by when it was asked."""
     return event["who"] == before["who"] or event.get("asked_ms", 0) > before["at_ms"]
 
 

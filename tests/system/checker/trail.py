@@ -124,21 +124,26 @@ def _rows(place: str, fields: dict[str, bytes], partition: int) -> list[Row]:
     cancels = {row: permit for row, permit, _ in json.loads(fields.get("c", b"[]"))}
     if batch["partition"] != partition or not len(rows) == len(letters) == len(silent):
         raise ValueError("another partition's, or not a letter for each row")
+    make: Any = Row
     return [
-        Row(
+        make(
             partition,
             place,
             batch["epoch"],
             batch["policy"],
             batch["decided_ms"],
-            *row[:13],
-            row[13] if len(row) > 13 else 0,
+            *_static(row),
             letter,
             mute == "1",
             (cancels[at][0], cancels[at][1]) if cancels.get(at) else None,
         )
         for at, (row, letter, mute) in enumerate(zip(rows, letters, silent, strict=True))
     ]
+
+
+def _static(row: list[Any]) -> tuple[Any, ...]:
+    """The fields that were known before the decision; the last may be left out."""
+    return (*row, 0) if len(row) == 13 else tuple(row)
 
 
 def _settled(fields: dict[str, bytes]) -> list[Settled]:
