@@ -61,18 +61,25 @@ async def register(store: Store, partitions: Sequence[PartitionKeys] = PARTITION
 
 
 async def queue(
-    store: Store, count: int, *, first: int = 0, partitions: Sequence[PartitionKeys] = PARTITIONS, **fields: Any
+    store: Store,
+    count: int,
+    *,
+    first: int = 0,
+    partitions: Sequence[PartitionKeys] = PARTITIONS,
+    came_ms: int | None = None,
+    **fields: Any,
 ) -> list[str]:
-    """Put replies on the streams, partition by partition in turn: their ids."""
+    """Put replies on the streams, partition by partition in turn, as if they had come then: their ids."""
     names = [f"r-{number}" for number in range(first, first + count)]
     for number, name in enumerate(names):
-        await append(store, reply(name, **fields), partitions[number % len(partitions)])
+        entry_id = "*" if came_ms is None else f"{came_ms}-{number}"
+        await append(store, reply(name, **fields), partitions[number % len(partitions)], entry_id)
     return names
 
 
-async def append(store: Store, body: bytes, keys: PartitionKeys = PARTITIONS[0]) -> bytes:
+async def append(store: Store, body: bytes, keys: PartitionKeys = PARTITIONS[0], entry_id: str = "*") -> bytes:
     """One entry as it stands."""
-    return await store.execute_command("XADD", keys.replies, "*", "m", body)
+    return await store.execute_command("XADD", keys.replies, entry_id, "m", body)
 
 
 async def pending(store: Store, partitions: Sequence[PartitionKeys] = PARTITIONS) -> int:

@@ -72,9 +72,9 @@ class Book:
 
         return Noting(Lease(0, keys, "1", time.monotonic() + 3600), wire=Wire(url), submit=lambda _: None)
 
-    async def read(self, keys: PartitionKeys, count: int) -> list[Outgoing]:
+    async def read(self, keys: PartitionKeys, count: int, came_ms: int | None = None) -> list[Outgoing]:
         """Queue and read so many replies."""
-        await queue(self.store, count, partitions=[keys])
+        await queue(self.store, count, partitions=[keys], came_ms=came_ms)
         command = ("XREADGROUP", "GROUP", DISPATCH_GROUP, LANE, "STREAMS", keys.replies, ">")
         entries: list[tuple[bytes, dict[bytes, bytes]]] = (await self.store.execute_command(*command))[0][1]
         lane = self.lanes[keys.tag]
@@ -280,8 +280,8 @@ async def test_an_end_with_the_store_away_raises_nothing(book: Book) -> None:
 
 async def test_a_reader_silent_for_a_day_is_dropped_and_its_entries_go(book: Book) -> None:
     await calls.register(book.store, HERE, group="gone", now_ms=0)
-    sent = await book.read(HERE, 5)
     long_ago_ms = time.time_ns() // 1_000_000 - SILENCE_MS - 60_000
+    sent = await book.read(HERE, 5, long_ago_ms)
     await book.store.execute_command("HSET", HERE.groups, "gone", f"0-1 {long_ago_ms}")
     book.start()
     for outgoing in sent:
@@ -292,10 +292,10 @@ async def test_a_reader_silent_for_a_day_is_dropped_and_its_entries_go(book: Boo
 
 async def test_our_own_group_stays_registered_though_the_operator_was_away_for_a_day(book: Book) -> None:
     await calls.register(book.store, HERE, group="ahead", now_ms=time.time_ns() // 1_000_000)
-    sent = await book.read(HERE, 5)
+    long_ago_ms = time.time_ns() // 1_000_000 - SILENCE_MS - 60_000
+    sent = await book.read(HERE, 5, long_ago_ms)
     command = ("XREADGROUP", "GROUP", "ahead", "one", "NOACK", "STREAMS", HERE.replies, ">")
     await book.store.execute_command(*command)
-    long_ago_ms = time.time_ns() // 1_000_000 - SILENCE_MS - 60_000
     first = sent[0].entry_id.decode()
     await book.store.execute_command("HSET", HERE.groups, DISPATCH_GROUP, f"{first} {long_ago_ms}")
     book.start()
