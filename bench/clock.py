@@ -1,42 +1,92 @@
-"""A clock that can be put forward, for every process of a house: `libfaketime`, loaded before anything else.
+"""A wall clock that a measurement or an experiment sets: a small library, loaded into every program of a house first.
 
-Timers keep the real time; only what o'clock it is changes, for the store's expiries as for the roles (Debian:
-`apt-get install faketime`).
+How far it is from the machine's stands in a file that all of them map, and goes for a store's expiries as for the
+roles; timers keep the machine's time. It needs a C compiler.
 """
 
+import mmap
+import struct
 import time
 from pathlib import Path
 from typing import Final
 
-LIBRARIES: Final = "/usr/lib/*/faketime/libfaketime.so.1", "/usr/local/lib/faketime/libfaketime.so.1"
-SEEN_WITHIN_S: Final = 4.0
-"""Each process looks at the file once a second, and now and then later."""
+from bench.preload import built
 
+HOUR_MS: Final = 3_600_000
+DAY_MS: Final = 24 * HOUR_MS
 
-def known() -> Path | None:
-    """The library, where it is installed."""
-    return next((path for pattern in LIBRARIES for path in sorted(Path("/").glob(pattern[1:]))), None)
+SOURCE: Final = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/time.h>
+#include <time.h>
+
+static int (*real)(clockid_t, struct timespec *);
+static volatile long long *shift_ms;
+
+__attribute__((constructor)) static void open_shift(void) {
+  const char *path = getenv("HOUSE_CLOCK");
+  int file = path ? open(path, O_RDONLY) : -1;
+  void *at = file < 0 ? MAP_FAILED : mmap(NULL, 8, PROT_READ, MAP_SHARED, file, 0);
+  if (at != MAP_FAILED) shift_ms = at;
+}
+
+int clock_gettime(clockid_t clock, struct timespec *now) {
+  if (!real) real = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
+  int code = real(clock, now);
+  if (code == 0 && shift_ms && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE)) {
+    long long ns = now->tv_nsec + (*shift_ms % 1000) * 1000000LL;
+    now->tv_sec += *shift_ms / 1000 + (ns >= 1000000000LL) - (ns < 0);
+    now->tv_nsec = (ns + 1000000000LL) % 1000000000LL;
+  }
+  return code;
+}
+
+int gettimeofday(struct timeval *restrict now, void *restrict zone) {
+  struct timespec exact;
+  (void)zone;
+  int code = clock_gettime(CLOCK_REALTIME, &exact);
+  now->tv_sec = exact.tv_sec;
+  now->tv_usec = exact.tv_nsec / 1000;
+  return code;
+}
+
+time_t time(time_t *kept) {
+  struct timespec exact;
+  clock_gettime(CLOCK_REALTIME, &exact);
+  if (kept) *kept = exact.tv_sec;
+  return exact.tv_sec;
+}
+"""
 
 
 class Clock:
-    """One clock in a file; what is started with its `environ` goes by it."""
+    """The clock of one house."""
 
-    def __init__(self, file: Path) -> None:
-        library = known()
-        if library is None:
-            raise SystemExit("libfaketime is not here (Debian: apt-get install faketime): no clock can be put forward")
-        self._file = file
-        self.environ: Final = {
-            "LD_PRELOAD": str(library),
-            "FAKETIME_TIMESTAMP_FILE": str(file),
-            "FAKETIME_CACHE_DURATION": "1",
-            "DONT_FAKE_MONOTONIC": "1",
-        }
-        self.set(days=0)
+    def __init__(self, folder: Path) -> None:
+        library, shift = built("clock", SOURCE, folder), folder / "clock"
+        shift.write_bytes(bytes(8))
+        self._file = shift.open("r+b")
+        self._map = mmap.mmap(self._file.fileno(), 8)
+        self.environ = {"LD_PRELOAD": str(library), "HOUSE_CLOCK": str(shift)}
 
-    def set(self, *, days: int) -> None:
-        """So many days ahead of the real time; returns when all go by it."""
-        new = self._file.with_suffix(".new")
-        new.write_text(f"+{days}d\n")
-        new.rename(self._file)  # never torn, whoever reads
-        time.sleep(SEEN_WITHIN_S)
+    @property
+    def shift_ms(self) -> int:
+        """How far it is from the machine's."""
+        return struct.unpack("q", self._map[:8])[0]
+
+    def shift(self, ms: int) -> None:
+        """Set it so far from the machine's, at once, for every program."""
+        self._map[:8] = struct.pack("q", ms)
+
+    def now_ms(self) -> int:
+        """What it shows."""
+        return time.time_ns() // 1_000_000 + self.shift_ms
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._map.close()
+        self._file.close()

@@ -15,8 +15,8 @@ import subprocess
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Generator, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import closing
 from datetime import date
 from itertools import islice
 from pathlib import Path
@@ -28,9 +28,10 @@ import redis
 
 from bench.api_house import ICAZE, ApiHouse, opened
 from bench.arguments import positive, positive_number
-from bench.clock import Clock
+from bench.clock import DAY_MS, Clock
 from bench.day import generate
 from bench.measurement import Measurement, Target, conditions
+from bench.preload import why_not
 from bench.spell import say
 from bench.whole_path import ROLES, drained, entries, settings_of, sink_process, used
 from lua.keys import KEY_TABLE
@@ -58,7 +59,6 @@ WITHOUT_END: Final = frozenset(
 )
 """Kinds whose keys may stand for ever, since what is in them goes (ARCHITECTURE.md tells by which rule)."""
 PATIENCE_S: Final = 120.0
-STARTS: Final = 5
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -73,10 +73,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def measure(arguments: argparse.Namespace) -> Measurement:
     """The days, one after the other."""
+    if (why := why_not()) is not None:
+        raise SystemExit(f"icaze bench: no clock can be put forward: {why}")
     with tempfile.TemporaryDirectory(prefix="icaze-soak-") as name:
         folder = Path(name)
-        clock = Clock(folder / "clock")
-        with sink_process(folder) as (operator, _), _opened(folder, operator, clock) as house:
+        with (
+            closing(Clock(folder)) as clock,
+            sink_process(folder) as (operator, _),
+            opened(folder, settings_of(folder, operator) | clock.environ) as house,
+        ):
             soak = Soak(house, clock, folder / "sink.ndjson")
             for number in range(arguments.days):
                 soak.day(number, messages=arguments.messages, seed=arguments.seed + number, settle_s=arguments.settle)
@@ -92,29 +97,13 @@ def measure(arguments: argparse.Namespace) -> Measurement:
             days=arguments.days,
             settle_s=arguments.settle,
             seed=arguments.seed,
-            clock="libfaketime, a day forward after each day; timers in real time",
+            clock="a day forward after each day; timers in real time",
             archive=proof.stdout.decode().strip().rpartition("\n")[2] or proof.stderr.decode().strip(),
         ),
         figures=told | {"trail_broken": int(proof.returncode != 0)},
         targets={name: target for name, target in TARGETS.items() if name in told or name == "trail_broken"},
         plots=soak.plots(),
     )
-
-
-@contextmanager
-def _opened(folder: Path, operator: str, clock: Clock) -> Generator[ApiHouse, None, None]:
-    """The house; now and then libfaketime spoils a start (a sleep of its own making fails with EINVAL)."""
-    with ExitStack() as stack:
-        house: ApiHouse | None = None
-        for left in range(STARTS - 1, -1, -1):
-            try:
-                house = stack.enter_context(opened(folder, settings_of(folder, operator) | clock.environ))
-                break
-            except SystemExit:
-                if not left:
-                    raise
-        assert house is not None
-        yield house
 
 
 class Look(msgspec.Struct, frozen=True):
@@ -161,7 +150,7 @@ class Soak:
 
     def day(self, number: int, *, messages: int, seed: int, settle_s: float) -> None:
         """One day: taken in, decided, sent, read late, tidied up, looked at."""
-        self._clock.set(days=number)
+        self._clock.shift(number * DAY_MS)
         self._push(generate(messages, seed, "launch", date(2026, 1, 1)), f"{number}-")
         self._read_late()
         drained(self._store)

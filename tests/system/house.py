@@ -193,12 +193,6 @@ class House:
 
     def call(self, *words: str, **environ: str) -> "subprocess.CompletedProcess[str]":
         """Run a command to its end."""
-        return self.patient(words, START_S, environ)
-
-    def patient(
-        self, words: Sequence[str], within_s: float, environ: Mapping[str, str]
-    ) -> "subprocess.CompletedProcess[str]":
-        """Run a command that may take so long to its end."""
         environment = {**self.environ, **environ}
         return subprocess.run(
             [*ICAZE, *words], env=environment, capture_output=True, text=True, timeout=START_S, check=False

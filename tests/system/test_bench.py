@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from bench import clock as faketime
 from bench import ingest, peak, scale
 from bench.backlog import Backlog
 from bench.passage import Load, pass_through
 from bench.posts import distinct
+from bench.preload import why_not
 from lua.records import entries
 from permits.calendar import day_name, local_day
 from permits.partition import FIELD_BYTES
@@ -66,7 +66,7 @@ def test_a_day_in_small_is_told_with_what_waited(house: House, tmp_path: Path) -
     assert 0 < told["conditions"]["generator_busy"] < 2
 
 
-@pytest.mark.skipif(not faketime.known() and not os.environ.get("CI"), reason="libfaketime is not here")
+@pytest.mark.skipif(why_not() is not None and not os.environ.get("CI"), reason=str(why_not()))
 def test_a_soak_in_small_looks_at_all_that_could_grow(house: House) -> None:
     done = house.call("bench", "soak", "--days", "2", "--messages", "400", "--settle", "0.5", "--json")
     assert done.returncode == 0, done.stderr

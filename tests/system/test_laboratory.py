@@ -10,11 +10,11 @@ from typing import Final
 
 import pytest
 
+from bench.preload import NO_COMPILER
 from tests.system.laboratory.conduct import conduct
 from tests.system.laboratory.experiment import Experiment
 from tests.system.laboratory.experiments import EXPERIMENTS
 from tests.system.laboratory.floor import Floor
-from tests.system.laboratory.preload import NO_COMPILER
 from tests.system.laboratory.sends import Sends, longest_wait_s, slowest_recovery_s
 from tests.system.laboratory.together import groups
 

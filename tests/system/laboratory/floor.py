@@ -16,11 +16,11 @@ from typing import Any, Final
 
 from redis.exceptions import RedisError
 
+from bench.clock import Clock
 from lua import library
 from lua.keys import partition_keys, tags
 from tests.link import Link
 from tests.system.house import ICAZE, PARTITIONS, House, ready, until
-from tests.system.laboratory.clock import Clock
 from tests.system.laboratory.history import History, wall_ms
 from tests.system.laboratory.needs import Needs
 from tests.system.laboratory.police import Police

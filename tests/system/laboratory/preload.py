@@ -1,18 +1,13 @@
-"""Small libraries in C that programs of a house load first, for what can be seen or set nowhere else.
-
-`SyncedSizes`: how much of each file the store had synced, told after every fdatasync.
-"""
+"""How much of each file the store had synced, told after every fdatasync by a library that it loads first."""
 
 import os
-import shutil
 import struct
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Final
 
-NO_COMPILER: Final = "no C compiler"
+from bench.preload import built
+
 SYNCED: Final = r"""
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -46,24 +41,6 @@ int fsync(int file) { return told(file, "fsync"); }
 """
 
 
-def why_not() -> str | None:
-    """Why nothing can be loaded first here; None where it can."""
-    if sys.platform != "linux":
-        return "loading a library first is written for Linux"
-    return None if _compiler() else NO_COMPILER
-
-
-def built(name: str, source: str, folder: Path) -> Path:
-    """The library of a source."""
-    compiler = _compiler()
-    assert compiler is not None, why_not()
-    code, library = folder / f"{name}.c", folder / f"{name}.so"
-    code.write_text(source)
-    words = [compiler, "-O1", "-shared", "-fPIC", "-o", str(library), str(code), "-ldl"]
-    subprocess.run(words, check=True, capture_output=True)
-    return library
-
-
 class SyncedSizes:
     """What the store has synced of its files."""
 
@@ -83,7 +60,3 @@ class SyncedSizes:
     def age_s(self, file: Path) -> float:
         """How long ago its last sync was."""
         return time.time() - (self._folder / str(os.stat(file).st_ino)).stat().st_mtime
-
-
-def _compiler() -> str | None:
-    return shutil.which("cc") or shutil.which("gcc")

@@ -2,13 +2,13 @@
 
 from typing import Final
 
+from bench.clock import DAY_MS, HOUR_MS
+from bench.preload import why_not
 from tests.system.house import until
 from tests.system.laboratory.checking import Checked
-from tests.system.laboratory.clock import DAY_MS, HOUR_MS
 from tests.system.laboratory.experiment import Experiment
 from tests.system.laboratory.floor import Floor
 from tests.system.laboratory.needs import Needs
-from tests.system.laboratory.preload import why_not
 
 BAKU_MS: Final = 4 * HOUR_MS
 BEFORE_MS: Final = 8_000

@@ -9,12 +9,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from bench.preload import why_not
 from tests.system.house import until
 from tests.system.laboratory.checking import Checked
 from tests.system.laboratory.experiment import Experiment
 from tests.system.laboratory.floor import Floor
 from tests.system.laboratory.needs import Needs
-from tests.system.laboratory.preload import SyncedSizes, why_not
+from tests.system.laboratory.preload import SyncedSizes
 
 QUIET_S: Final = 0.1
 """For answers that had left the links before they were stopped."""
