@@ -1,0 +1,147 @@
+"""A small day in a true house, for the checker's test: pushed, decided, told, checked, cancelled, and at rest.
+
+Writes the history as the laboratory does, and takes a copy of the whole store.
+"""
+
+import itertools
+import json
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any, Final
+
+from redis import Redis
+
+from api import dev_issuer
+from runtime.settings import Settings
+from tests.system.house import House, Running, until
+
+SMS: Final = 600
+BATCH: Final = 20
+TIN: Final = "1234567890"
+SEAL: Final = {"tin": TIN, "fin": "7ABCDE1", "acr": "urn:asan:imza"}
+EMPLOYEES: Final = (("5AAAAA1", "AZE7000001"), ("5AAAAA2", "AZE7000002"), ("5AAAAA3", "AA7000003"))
+STREAMS: Final = ("inbound", "replies", "applications", "outbox")
+
+
+class TrueHouse:
+    """What is left of the day."""
+
+    def __init__(self, house: House) -> None:
+        self.house = house
+        self.folder = house.folder
+        self.history: list[dict[str, Any]] = []
+        self.keys: dict[bytes, tuple[int, bytes]] = {}
+        """Time to live, ms (0: none), and DUMP, by name."""
+        self.metrics = house.folder / "metrics"
+        self.code = ""
+        """Of the permit that an officer has cancelled."""
+
+    def live(self) -> None:
+        """The day, from the first SMS to the last reply."""
+        house = self.house
+        house.sink()
+        house.environ["ICAZE_DEV_ISSUER"] = "true"
+        up = house.start("up")
+        day = house.folder / "day.ndjson"
+        done = house.call("day", "--messages", str(SMS), "--mix", "launch", "--seed", "7", "-o", str(day))
+        assert done.returncode == 0, done.stderr
+        lines = [json.loads(line) for line in day.read_text().splitlines()]
+        for at in range(0, SMS, BATCH):
+            self._push(up, lines[at : at + BATCH])
+        self._push(up, lines[:BATCH])
+        with Redis.from_url(up.door("store")) as store:  # pyright: ignore[reportUnknownMemberType]
+            self._employ(up)
+            self._rest(store)
+            self._patrol(up, next(line["text"] for line in lines if line["text"].startswith("2 AZE ")))
+            self._rest(store)
+            self._say("quiet", "laboratory")
+            self.metrics.write_text("".join(_metrics(up.door(role)) for role in ("ingest", "process", "dispatch")))
+            for name in store.scan_iter(count=1000):
+                self.keys[name] = (max(0, store.pttl(name)), store.dump(name))
+        up.stop()
+
+    def restore(self, store: "Redis") -> None:
+        """Make another store what this one was."""
+        store.flushall()
+        with store.pipeline(transaction=False) as pipe:
+            for name, (ttl_ms, dumped) in self.keys.items():
+                pipe.restore(name, ttl_ms, dumped)
+            pipe.execute()
+
+    def _say(self, event: str, who: str, **facts: Any) -> None:
+        self.history.append({"at_ms": time.time_ns() // 1_000_000, "who": who, "event": event, **facts})
+
+    def _push(self, up: Running, lines: list[dict[str, Any]]) -> None:
+        for line in lines:
+            said = {"id": line["id"], "source": "dev", "from": line["from"], "text": line["text"], "received_at_ms": None}
+            self._say("pushed", "pusher-1", **said)
+        body = [{name: value for name, value in line.items() if name != "received_at"} for line in lines]
+        answer = _ask("POST", f"{up.door('ingest')}/v1/sms", body)
+        for line in lines:
+            self._say("acknowledged" if line["id"] in answer["ids"] else "refused", "pusher-1", id=line["id"])
+
+    def _patrol(self, up: Running, text: str) -> None:
+        document = text.removeprefix("2 ").replace(" ", "")
+        found = self._call(up, "POST", "/v1/checks", "checks", {"document": document})
+        self.code = next(permit["code"] for permit in found["permits"] if permit["code"])
+        self._show(up)
+        self._call(up, "POST", f"/v1/permits/{self.code}/cancel", "permits.cancel", {"reason": "test"})
+        self._say("cancelled", "api-1", permit=self.code)
+        self._show(up)
+
+    def _show(self, up: Running) -> None:
+        shown = self._call(up, "POST", "/v1/checks", "checks", {"permit": self.code})
+        self._say("shown", "api-1", permit=self.code, valid=shown["valid"])
+
+    def _employ(self, up: Running) -> None:
+        """An organisation, a delegate, and employees whom both apply for."""
+        path = f"/v1/organisations/{TIN}"
+        self._call(up, "POST", "/v1/organisations", "organisation", {"tin": TIN, "name": "Test MMC"}, by=SEAL)
+        until_ = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 86_400))
+        grant = {"fin": "6DEF45G", "name": "R. M.", "powers": ["read", "apply"], "until": until_}
+        self._call(up, "POST", f"{path}/delegates", "organisation", grant, by=SEAL)
+        for (fin, document), by in zip(EMPLOYEES, itertools.cycle((SEAL, {"fin": "6DEF45G"})), strict=False):
+            employee = {"fin": fin, "document": document, "name": "A. B."}
+            times = {"valid_from": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "valid_until": until_}
+            self._call(up, "POST", f"{path}/permits", "organisation", {**employee, **times}, by=by)
+
+    def _call(
+        self, up: Running, method: str, path: str, scope: str, body: Any, *, by: dict[str, Any] | None = None
+    ) -> Any:
+        key = dev_issuer.key_pair(Settings(data_dir=str(self.house.data)))
+        now_ms = time.time_ns() // 1_000_000
+        subject = (by or {}).get("fin", scope)
+        token = dev_issuer.issue(key, subject=subject, scope=scope, minutes=5, now_ms=now_ms, claims=by or {}).token
+        headers = {"Authorization": f"Bearer {token}", "Idempotency-Key": str(len(self.history)) + "-" + str(time.time_ns())}
+        return _ask(method, up.door("api") + path, body, headers)
+
+    def _rest(self, store: "Redis") -> None:
+        def look() -> bool:
+            names = [name for name in store.scan_iter(count=1000) if name.partition(b":")[0].decode() in STREAMS]
+            return sum(store.xlen(name) for name in names) == 0
+
+        until(look, "a house at rest", within_s=20)
+
+
+def _metrics(door: str) -> str:
+    with urllib.request.urlopen(f"{door}/metrics", timeout=5) as answer:  # noqa: S310
+        return answer.read().decode()
+
+
+def _ask(method: str, url: str, body: Any, headers: dict[str, str] | None = None) -> Any:
+    """The JSON of a request that succeeds."""
+    request = urllib.request.Request(  # noqa: S310
+        url, json.dumps(body).encode(), {"Content-Type": "application/json", **(headers or {})}, method=method
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+            return json.loads(answer.read() or b"null")
+    except urllib.error.HTTPError as error:
+        raise AssertionError(f"{method} {url}: {error.code} {error.read()[:300]!r}") from None
+
+
+def write(path: Path, lines: list[dict[str, Any]]) -> Path:
+    """Lines as NDJSON."""
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
