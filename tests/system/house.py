@@ -144,6 +144,7 @@ class House:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.data = folder / "d"
+        self.logs = folder / "logs"
         self.journal = folder / "journal"
         self.sink_log = folder / "sink"
         self.environ = {
@@ -176,7 +177,8 @@ class House:
         terminal: bool = False,
     ) -> Running:
         """Start any program; it is killed at the end of the test."""
-        log = self.folder / f"{len(self._started)}.log"
+        self.logs.mkdir(exist_ok=True)
+        log = self.logs / f"{len(self._started)}.log"
         running = Running(words, environ={**self.environ, **environ}, log=log, stdin=stdin, terminal=terminal)
         self._started.append(running)
         return running
@@ -189,11 +191,11 @@ class House:
         running.said("try: " if role == "up" else f"{role} ")
         return running
 
-    def call(self, *words: str, **environ: str) -> "subprocess.CompletedProcess[str]":
+    def call(self, *words: str, within_s: float = START_S, **environ: str) -> "subprocess.CompletedProcess[str]":
         """Run a command to its end."""
         environment = {**self.environ, **environ}
         return subprocess.run(
-            [*ICAZE, *words], env=environment, capture_output=True, text=True, timeout=START_S, check=False
+            [*ICAZE, *words], env=environment, capture_output=True, text=True, timeout=within_s, check=False
         )
 
     def sink(self, *words: str) -> Running:

@@ -74,7 +74,13 @@ class TrueHouse:
 
     def _push(self, up: Running, lines: list[dict[str, Any]]) -> None:
         for line in lines:
-            said = {"id": line["id"], "source": "dev", "from": line["from"], "text": line["text"], "received_at_ms": None}
+            said = {
+                "id": line["id"],
+                "source": "dev",
+                "from": line["from"],
+                "text": line["text"],
+                "received_at_ms": None,
+            }
             self._say("pushed", "pusher-1", **said)
         body = [{name: value for name, value in line.items() if name != "received_at"} for line in lines]
         answer = _ask("POST", f"{up.door('ingest')}/v1/sms", body)
@@ -113,7 +119,10 @@ class TrueHouse:
         now_ms = time.time_ns() // 1_000_000
         subject = (by or {}).get("fin", scope)
         token = dev_issuer.issue(key, subject=subject, scope=scope, minutes=5, now_ms=now_ms, claims=by or {}).token
-        headers = {"Authorization": f"Bearer {token}", "Idempotency-Key": str(len(self.history)) + "-" + str(time.time_ns())}
+        headers = {
+            "Authorization": f"Bearer {token}",
+            "Idempotency-Key": str(len(self.history)) + "-" + str(time.time_ns()),
+        }
         return _ask(method, up.door("api") + path, body, headers)
 
     def _rest(self, store: "Redis") -> None:

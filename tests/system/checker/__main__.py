@@ -92,7 +92,9 @@ def main(words: list[str] | None = None) -> int:
 def _print(finding: Finding) -> None:
     said = finding.told()
     count = f" {said['broken']} of" if said["broken"] else ""
-    print(f"{finding.invariant:4}{finding.status:12}{count} {finding.looked} facts: {finding.says} {said['why']}".rstrip())
+    print(
+        f"{finding.invariant:4}{finding.status:12}{count} {finding.looked} facts: {finding.says} {said['why']}".rstrip()
+    )
     for note in finding.notes:
         print(f"      ({note})")
     for example in finding.broken[:MOST_EXAMPLES]:

@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 MOST_EXAMPLES: Final = 20
-_SECRET: Final = re.compile(r"\+\d{7,15}|(?<![0-9A-Za-z-])(?:AZE|AA|MYI|DYI|MOM|[A-Z]{1,3})[\s.:/-]?\d{6,8}(?![0-9A-Za-z-])", re.I)
+_SECRET: Final = re.compile(
+    r"\+\d{7,15}|(?<![0-9A-Za-z-])(?:AZE|AA|MYI|DYI|MOM|[A-Z]{1,3})[\s.:/-]?\d{6,8}(?![0-9A-Za-z-])", re.I
+)
 
 
 @dataclass

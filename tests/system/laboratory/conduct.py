@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from typing import Final
 
 import msgspec
 
@@ -13,6 +14,8 @@ from tests.system.laboratory.checking import checked
 from tests.system.laboratory.experiment import Experiment
 from tests.system.laboratory.floor import Floor
 from tests.system.laboratory.sends import longest_wait_s, slowest_recovery_s
+
+TELL_EVERY_S: Final = 5.0
 
 
 class Row(msgspec.Struct):
@@ -37,6 +40,8 @@ class Row(msgspec.Struct):
     """The longest that an acknowledged SMS waited for its answer."""
     recovered_s: float | None = None
     """From a strike until all that was pushed right after it was answered; the slowest."""
+    looked: dict[str, int] = {}
+    """Facts that the checker has looked at, by invariant."""
     failures: list[str] = []
     skipped: str | None = None
     seconds: float = 0.0
@@ -79,15 +84,19 @@ def conduct(
 def _run(experiment: Experiment, floor: Floor, row: Row, runs: int, progress: Callable[[str], None]) -> None:
     experiment.prepare(floor)
     floor.open()
+    told_s = 0.0
     for run in range(runs):
         experiment.strike(floor)
         row.runs, row.struck = run + 1, floor.struck.total()
+        if time.monotonic() < told_s + TELL_EVERY_S and row.runs < runs:
+            continue
+        told_s = time.monotonic()
         progress(f"{experiment.name}: {run + 1} of {runs} runs, struck {row.struck}, {floor.acknowledged} acknowledged")
     floor.settle()
-    found = checked(floor.house, floor.history)
+    found = checked(floor.house, floor.history, f"unix://{floor.socket}")
     row.acknowledged = len({event["id"] for event in floor.history.events() if event["event"] == "acknowledged"})
     row.decided, row.sent, row.ambiguous = found.decided, found.sent, found.ambiguous
-    row.lost, row.doubled = found.lost, found.doubled
+    row.lost, row.doubled, row.looked = found.lost, found.doubled, found.looked
     experiment.allow(found)
     row.failures += found.violated
     experiment.hold(floor, found)

@@ -6,7 +6,8 @@ To add one: a class in `experiments/`, and its name in the list there.
 from typing import ClassVar
 
 from tests.system.laboratory.checking import Checked
-from tests.system.laboratory.floor import Floor, Needs
+from tests.system.laboratory.floor import Floor
+from tests.system.laboratory.needs import Needs
 
 
 class Experiment:

@@ -8,15 +8,14 @@ Every line is a link; every program but the operator is a post that is started a
 import os
 import socket
 from collections import Counter
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from random import Random
 from types import MappingProxyType
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, cast
 
-import msgspec
 from redis import Redis
 from redis.exceptions import RedisError
 
@@ -27,6 +26,7 @@ from tests.link import Link
 from tests.system.house import ICAZE, PARTITIONS, House, until
 from tests.system.laboratory.clock import Clock
 from tests.system.laboratory.history import History, wall_ms
+from tests.system.laboratory.needs import Needs
 from tests.system.laboratory.police import Police
 from tests.system.laboratory.post import Post, Supervisor
 from tests.system.laboratory.pusher import Pusher
@@ -35,27 +35,6 @@ from tests.system.laboratory.stage import Stage
 
 SETTLED_S: Final = 90.0
 """For everything to be answered after the last strike, on a busy machine."""
-
-
-class Needs(msgspec.Struct, frozen=True, kw_only=True):
-    """What an experiment wants changed in the house."""
-
-    workers: int = 1
-    dispatchers: int = 1
-    rate: float = 200.0
-    """SMS pushed a second."""
-    memory_mb: int = 256
-    sink: tuple[str, ...] = ()
-    """How the operator behaves: arguments of `bench.sink`."""
-    environ: tuple[tuple[str, str], ...] = ()
-    level: Literal["memory", "fsync"] = "fsync"
-    asks: bool = False
-    """Whether police and officers ask the api meanwhile."""
-    clock: bool = False
-    """Whether the house runs by a clock that the experiment sets."""
-    received_at: Callable[[], int | None] = lambda: None
-    copies: int = 1
-    """How many times each array is pushed at once."""
 
 
 class Floor:
@@ -283,7 +262,7 @@ class Floor:
             url=f"http://127.0.0.1:{self.links['pushers'].port}/v1/sms",
             rate=rate,
             draw=Random(self.draw.random()),
-            received_at=self.needs.received_at,
+            received_earlier_ms=self.needs.received_earlier_ms,
             copies=self.needs.copies,
         )
         self.pushers.append(pusher)

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Final
 
+NO_COMPILER: Final = "no C compiler"
 SYNCED: Final = r"""
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -49,7 +50,7 @@ def why_not() -> str | None:
     """Why nothing can be loaded first here; None where it can."""
     if sys.platform != "linux":
         return "loading a library first is written for Linux"
-    return None if _compiler() else "no C compiler"
+    return None if _compiler() else NO_COMPILER
 
 
 def built(name: str, source: str, folder: Path) -> Path:

@@ -6,7 +6,8 @@ acknowledgement, as by one whose answer was lost.
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from itertools import count
 from random import Random
 from typing import Any, Final
@@ -29,7 +30,7 @@ DIRT: Final = ("salam", "2 AZE", "9 AZE {n}", "AZE{n}", "1 2 AZE{n}", "Çölə �
 
 
 class Sms(msgspec.Struct, frozen=True, gc=False):
-    """One SMS as it is pushed; `raw` text may hold what no JSON writer of ours would write."""
+    """One SMS as it is pushed."""
 
     id: str
     sender: str
@@ -46,9 +47,7 @@ class Sms(msgspec.Struct, frozen=True, gc=False):
 
 def moment(at_ms: int) -> str:
     """RFC 3339 of a moment."""
-    import datetime
-
-    return datetime.datetime.fromtimestamp(at_ms / 1000, datetime.UTC).isoformat().replace("+00:00", "Z")
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat().replace("+00:00", "Z")
 
 
 def people(draw: Random) -> Iterator[tuple[str, str]]:
@@ -77,7 +76,7 @@ class Pusher:
         url: str,
         rate: float,
         draw: Random,
-        received_at: Callable[[], int | None] = lambda: None,
+        received_earlier_ms: int = 0,
         copies: int = 1,
     ) -> None:
         self._name = name
@@ -86,7 +85,7 @@ class Pusher:
         self._rate = rate
         self._draw = draw
         self._people = people(draw)
-        self._received_at = received_at
+        self._received_earlier_ms = received_earlier_ms
         self._copies = copies
         self._numbers = count(1)
         self._stopping = asyncio.Event()
@@ -119,7 +118,10 @@ class Pusher:
 
     def _new(self) -> Sms:
         sender, text = next(self._people)
-        return Sms(f"{self._name}-{next(self._numbers)}", sender, text, self._received_at())
+        received_at_ms = None
+        if self._received_earlier_ms:
+            received_at_ms = self._history.clock() - self._draw.randrange(self._received_earlier_ms)
+        return Sms(f"{self._name}-{next(self._numbers)}", sender, text, received_at_ms)
 
     async def _push(self, http: ClientSession, batch: "tuple[Sms, ...] | list[Sms]") -> None:
         try:

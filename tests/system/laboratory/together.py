@@ -4,7 +4,8 @@ from collections.abc import Iterable
 
 from tests.system.laboratory.checking import Checked
 from tests.system.laboratory.experiment import Experiment
-from tests.system.laboratory.floor import Floor, Needs
+from tests.system.laboratory.floor import Floor
+from tests.system.laboratory.needs import Needs
 
 
 class Together(Experiment):

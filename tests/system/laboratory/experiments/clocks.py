@@ -6,7 +6,8 @@ from tests.system.house import until
 from tests.system.laboratory.checking import Checked
 from tests.system.laboratory.clock import DAY_MS, HOUR_MS
 from tests.system.laboratory.experiment import Experiment
-from tests.system.laboratory.floor import Floor, Needs
+from tests.system.laboratory.floor import Floor
+from tests.system.laboratory.needs import Needs
 from tests.system.laboratory.preload import why_not
 
 BAKU_MS: Final = 4 * HOUR_MS
@@ -18,7 +19,7 @@ class Midnight(Experiment):
 
     name = "midnight"
     says = "midnight in Baku under load"
-    needs = Needs(clock=True)
+    needs = Needs(clock=True, received_earlier_ms=5_000)
     alone = True
     long = 3
 

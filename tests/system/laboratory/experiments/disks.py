@@ -12,7 +12,8 @@ from typing import Final
 from tests.system.house import until
 from tests.system.laboratory.checking import Checked
 from tests.system.laboratory.experiment import Experiment
-from tests.system.laboratory.floor import Floor, Needs
+from tests.system.laboratory.floor import Floor
+from tests.system.laboratory.needs import Needs
 from tests.system.laboratory.preload import SyncedSizes, why_not
 
 QUIET_S: Final = 0.1

@@ -8,7 +8,8 @@ from typing import Final
 from lua.keys import Role, partition_keys, tags
 from tests.system.house import LEASE_MS, PARTITIONS, until
 from tests.system.laboratory.experiment import Experiment
-from tests.system.laboratory.floor import Floor, Needs
+from tests.system.laboratory.floor import Floor
+from tests.system.laboratory.needs import Needs
 
 STORE_S: Final = 6.0
 """Longer than every client's patience with the store: what they sent is carried out after they have given up."""

@@ -5,7 +5,8 @@ from functools import partial
 from typing import Final
 
 from tests.system.laboratory.experiment import Experiment
-from tests.system.laboratory.floor import Floor, Needs
+from tests.system.laboratory.floor import Floor
+from tests.system.laboratory.needs import Needs
 
 ROLES: Final = ("process", "ingest", "dispatch", "api", "store")
 PAUSE_S: Final = (0.02, 0.5)

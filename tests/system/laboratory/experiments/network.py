@@ -6,7 +6,8 @@ from typing import Final
 
 from tests.link import Link
 from tests.system.laboratory.experiment import Experiment
-from tests.system.laboratory.floor import Floor, Needs
+from tests.system.laboratory.floor import Floor
+from tests.system.laboratory.needs import Needs
 
 FOR_S: Final = 1.0
 DELAY_S: Final = 0.2

@@ -7,7 +7,8 @@ from typing import Final
 
 from tests.system.laboratory.checking import Checked
 from tests.system.laboratory.experiment import Experiment
-from tests.system.laboratory.floor import Floor, Needs
+from tests.system.laboratory.floor import Floor
+from tests.system.laboratory.needs import Needs
 
 SHARE: Final = "0.2"
 KINDS: Final = {

@@ -9,7 +9,8 @@ from lua.keys import partition_keys, tags
 from tests.system.house import PARTITIONS
 from tests.system.laboratory.checking import Checked
 from tests.system.laboratory.experiment import Experiment
-from tests.system.laboratory.floor import Floor, Needs
+from tests.system.laboratory.floor import Floor
+from tests.system.laboratory.needs import Needs
 from tests.system.laboratory.pusher import Sms
 
 COPIES: Final = 5
