@@ -11,7 +11,7 @@ from typing import Final
 
 from redis.exceptions import RedisError
 
-from tests.system.checker import acceptance, accounts, clients, layout, replay, told, trail
+from tests.system.checker import acceptance, accounts, acts, clients, growth, layout, privacy, replay, shown, told, trail
 from tests.system.checker.evidence import Evidence
 from tests.system.checker.finding import MOST_EXAMPLES, Finding
 from tests.system.checker.rules import Rules
@@ -27,6 +27,10 @@ CHECKS: Final = (
     replay.permits,
     replay.replayed,
     accounts.accounts,
+    shown.shown,
+    acts.authority,
+    growth.growth,
+    privacy.privacy,
 )
 
 
@@ -58,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
     made = argparse.ArgumentParser(prog="python -m tests.system.checker", description="Looks at I1 to I12.")
     made.add_argument("--redis", required=True, metavar="URL", help="the store, at rest")
-    made.add_argument("--history", type=Path, required=True, metavar="FILE", help="NDJSON of what clients saw")
+    made.add_argument("--history", type=Path, metavar="FILE", help="NDJSON of what clients saw")
     made.add_argument("--sink", type=Path, metavar="FILE", help="the operator's log")
     made.add_argument("--keys", type=Path, metavar="DIR", help="where routing.key lies")
     made.add_argument("--policy", type=Path, default=POLICY, metavar="FILE", help="default %(default)s")
@@ -66,6 +70,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--metrics", type=Path, nargs="*", default=[], metavar="FILE", help="what /metrics said")
     made.add_argument("--within", type=float, metavar="S", help="seconds in which a decision must be told")
     made.add_argument("--baseline", type=Path, metavar="FILE", help="what --snapshot wrote of the same house earlier")
+    made.add_argument("--snapshot", type=Path, metavar="FILE", help="write what stands now, for --baseline; no checks")
     made.add_argument("--json", action="store_true", help="the findings as JSON")
     return made
 
@@ -73,8 +78,13 @@ def parser() -> argparse.ArgumentParser:
 def main(words: list[str] | None = None) -> int:
     """Runs the checker; returns the exit code."""
     args = parser().parse_args(words)
+    if args.history is None and args.snapshot is None:
+        parser().error("--history is needed, or --snapshot")
     store = Store(args.redis)
     try:
+        if args.snapshot is not None:
+            args.snapshot.write_text(json.dumps(growth.snapshot(store, Names(store))))
+            return 0
         findings = check(gather(store, args))
     except (RedisError, OSError, ValueError, KeyError) as error:
         print(f"checker: {type(error).__name__}: {error}", file=sys.stderr)
