@@ -11,7 +11,19 @@ from typing import Final
 
 from redis.exceptions import RedisError
 
-from tests.system.checker import acceptance, accounts, acts, clients, growth, layout, privacy, replay, shown, told, trail
+from tests.system.checker import (
+    acceptance,
+    accounts,
+    acts,
+    clients,
+    growth,
+    layout,
+    privacy,
+    replay,
+    shown,
+    told,
+    trail,
+)
 from tests.system.checker.evidence import Evidence
 from tests.system.checker.finding import MOST_EXAMPLES, Finding
 from tests.system.checker.rules import Rules
@@ -39,8 +51,9 @@ def check(evidence: Evidence) -> list[Finding]:
     return sorted((look(evidence) for look in CHECKS), key=lambda finding: int(finding.invariant[1:]))
 
 
-def gather(store: Store, args: argparse.Namespace) -> Evidence:
-    """Reads all that is looked at; raises what its parts raise."""
+def gather(args: argparse.Namespace) -> Evidence:
+    """Reads all that is looked at; Raises what its parts raise."""
+    store = Store(args.redis)
     of = layout.layout(store.string("layout"))
     return Evidence(
         store=store,
@@ -80,17 +93,15 @@ def main(words: list[str] | None = None) -> int:
     args = parser().parse_args(words)
     if args.history is None and args.snapshot is None:
         parser().error("--history is needed, or --snapshot")
-    store = Store(args.redis)
     try:
         if args.snapshot is not None:
+            store = Store(args.redis)
             args.snapshot.write_text(json.dumps(growth.snapshot(store, Names(store))))
             return 0
-        findings = check(gather(store, args))
+        findings = check(gather(args))
     except (RedisError, OSError, ValueError, KeyError) as error:
         print(f"checker: {type(error).__name__}: {error}", file=sys.stderr)
         return 2
-    finally:
-        store.close()
     if args.json:
         print(json.dumps({"ok": not any(f.broken for f in findings), "findings": [f.told() for f in findings]}))
     else:

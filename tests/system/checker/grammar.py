@@ -79,7 +79,14 @@ def _broken(parts: list[_Part], documents: list[str], numbers: list[str]) -> Rea
     """A series whose number is too short or too long."""
     codes = {int(number) for number in numbers if len(number) <= LONGEST_CODE}
     behind = [part.kind for part in parts if part.kind != "sign"]
-    if behind.count("broken") > 1 or any(len(number) > LONGEST_CODE for number in numbers) or documents or len(numbers) > 1 or len(codes) > 1 or behind[-1] != "broken":
+    if (
+        behind.count("broken") > 1
+        or any(len(number) > LONGEST_CODE for number in numbers)
+        or documents
+        or len(numbers) > 1
+        or len(codes) > 1
+        or behind[-1] != "broken"
+    ):
         return None
     return Reading(codes.pop() if codes else 0, None, "bad_document")
 
