@@ -27,8 +27,6 @@ class Planting:
     def __init__(self, url: str, true: TrueHouse, folder: Path) -> None:
         self.redis: Any = Redis.from_url(url)  # pyright: ignore[reportUnknownMemberType]
         self._url, self._true, self._folder = url, true, folder
-        self.words: list[str] = []
-        """More of the command line."""
         self.afresh()
         self.baseline = folder / "baseline"
         assert main(["--redis", url, "--snapshot", str(self.baseline)]) == 0
@@ -40,7 +38,6 @@ class Planting:
         self.sink: list[Line] = [json.loads(line) for line in self._true.house.sink_log.read_text().splitlines()]
         self.log = ""
         self.metrics = self._true.metrics.read_text()
-        self.words = []
 
     def command(self) -> list[str]:
         """The checker's words for the house as it is now; its files are written."""
@@ -54,7 +51,7 @@ class Planting:
             *("--metrics", str(self._folder / "metrics")),
             *("--history", str(write(self._folder / "history", self.history))),
             *("--sink", str(write(self._folder / "sink", self.sink))),
-            *self.words,
+            *("--policy", str(self._true.policy)),
         ]
 
     def findings(self) -> dict[str, Finding]:

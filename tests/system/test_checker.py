@@ -78,18 +78,17 @@ def one_sms_under_two_identities(at: Planting) -> str:
 
 @breaks("I3")
 def a_worker_that_decided_after_it_had_lost_its_lease(at: Planting) -> str:
-    row = max(at.rows(), key=lambda row: (row.partition, row.place))
-    before = {other.place for other in at.rows() if other.partition == row.partition} - {row.place}
-    assert before
+    row = at.row()
+    last = [other for other in at.rows("amubxqdskhzlocynDSMX") if other.partition == row.partition][-1].entry_id
 
     def edit(fields: dict[bytes, bytes]) -> "dict[bytes, bytes] | None":
         batch = json.loads(fields[b"m"])
-        if batch["rows"][-1][0] != row.entry_id:
+        if batch["rows"][-1][0] != last:
             return None
         return {**fields, b"m": json.dumps({**batch, "epoch": batch["epoch"] - 1}).encode()}
 
-    at.edit_stream(f"audit:{at.tag(row)}", edit)
-    return "under epoch"
+    assert at.edit_stream(f"audit:{at.tag(row)}", edit) == 1
+    return f"partition {row.partition}: "
 
 
 @breaks("I3")
@@ -100,10 +99,12 @@ def an_epoch_that_was_never_leased(at: Planting) -> str:
 
 
 @breaks("I1", "I2", "I3", "I7", "I8")
-def a_batch_that_was_decided_twice(at: Planting) -> str:
-    row = at.row()
+def an_entry_that_was_decided_twice(at: Planting) -> str:
+    row = at.row("m")
     name = f"audit:{at.tag(row)}"
-    at.redis.xadd(name, at.redis.xrange(name)[0][1])
+    batch = next(b for _, f in at.redis.xrange(name) for b in [json.loads(f[b"m"])] if row.entry_id in str(b["rows"]))
+    batch["rows"] = [one for one in batch["rows"] if one[0] == row.entry_id]
+    at.redis.xadd(name, {"m": json.dumps(batch), "v": "m"})
     return f"entry {row.entry_id} decided 2 times"
 
 
@@ -351,8 +352,8 @@ def a_phone_in_a_log(at: Planting) -> str:
 
 @breaks("I12")
 def a_document_in_the_metrics(at: Planting) -> str:
-    text = next(at.said("pushed", row.sms_id)["text"] for row in at.rows("a") if row.shape.startswith("AZE"))
-    document = text.replace(" ", "").upper()[-10:]
+    text = next(line["text"] for line in at.history if line.get("text", "").startswith("2 AZE "))
+    document = text[2:].replace(" ", "")
     at.metrics += f'icaze_permits{{document="{document}"}} 1\n'
     return f"the document ***{document[-2:]}"
 

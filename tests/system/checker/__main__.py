@@ -30,6 +30,7 @@ from tests.system.checker.rules import Rules
 from tests.system.checker.store import Names, Store
 
 POLICY: Final = Path("permits/policy.toml")
+HOUR_S: Final = 3600
 CHECKS: Final = (
     acceptance.acknowledged,
     acceptance.identities,
@@ -81,7 +82,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--policy", type=Path, default=POLICY, metavar="FILE", help="default %(default)s")
     made.add_argument("--logs", type=Path, metavar="DIR", help="logs of the house's programs")
     made.add_argument("--metrics", type=Path, nargs="*", default=[], metavar="FILE", help="what /metrics said")
-    made.add_argument("--within", type=float, metavar="S", help="seconds in which a decision must be told")
+    made.add_argument(
+        "--within", type=float, default=HOUR_S, metavar="S", help="for an answer (default: the legal hour)"
+    )
     made.add_argument("--baseline", type=Path, metavar="FILE", help="what --snapshot wrote of the same house earlier")
     made.add_argument("--snapshot", type=Path, metavar="FILE", help="write what stands now, for --baseline; no checks")
     made.add_argument("--json", action="store_true", help="the findings as JSON")

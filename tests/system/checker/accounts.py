@@ -39,10 +39,11 @@ def _streams(evidence: Evidence, finding: Finding) -> None:
             told[partition] <= went <= told[partition] + notices,
             f"{answers}: {went} replies, {told[partition]} answers and at most {notices} notices",
         )
-        letters = sum(letter["kind"] == "inbound" for letter in evidence.letters(partition))
+        buried, letters = layout.key("dead", partition), evidence.letters(partition)
+        of_inbound = sum(letter["kind"] == "inbound" for letter in letters)
         finding.look(
-            letters <= dead[partition],
-            f"{layout.key('dead', partition)}: {letters} letters, {dead[partition]} in the trail",
+            of_inbound <= dead[partition] <= store.added(buried),
+            f"{buried}: {of_inbound} letters of inbound, {store.added(buried)} in all, {dead[partition]} in the trail",
         )
 
 

@@ -29,7 +29,7 @@ class Evidence:
     """None: the routing key is not at hand."""
     logs: Path | None = None
     metrics: tuple[Path, ...] = ()
-    within_s: float | None = None
+    within_s: float = 3600
     baseline: Path | None = None
 
     @cached_property

@@ -1,10 +1,11 @@
-"""What an SMS says, for the forms that the laboratory and the synthetic day write: strict, and silent about all others.
+"""What an SMS says, for the forms that the laboratory and the synthetic day write; silent about all others.
 
 Not the product's grammar: it takes a text apart into series, numbers and words, and gives no answer where a rule that it
 does not know might count.
 """
 
 import re
+from itertools import pairwise
 from typing import Final, NamedTuple
 from unicodedata import normalize
 
@@ -93,7 +94,7 @@ def _broken(parts: list[_Part], documents: list[str], numbers: list[str]) -> Rea
 
 def _is_crowded(parts: list[_Part]) -> bool:
     solid = [part for part in parts if part.kind != "sign"]
-    return any(a.kind == "document" and b.kind == "number" for a, b in zip(solid, solid[1:], strict=False))
+    return any(a.kind == "document" and b.kind == "number" for a, b in pairwise(solid))
 
 
 def _parts(text: str) -> list[_Part] | None:

@@ -1,4 +1,4 @@
-"""I4 and I7: permits are within the quota and run as long as the rules say; the model, replaying the trail, stores the same."""
+"""I4 and I7: permits are within the quota and run as long as they may; the model, replaying the trail, stores the same."""
 
 import re
 from collections import Counter, defaultdict
@@ -207,7 +207,8 @@ def _compare(evidence: Evidence, finding: Finding, wanted: dict[tuple[int, int, 
         says, by_model = stored.get(at, b""), wanted.get(at, b"")
         finding.look(
             says == by_model,
-            f"day record {day_name(day)}, partition {partition}, {field}: {_told(says)}, by the model {_told(by_model)}",
+            f"day record {day_name(day)}, partition {partition}, {field}: {_told(says)}, "
+            f"by the model {_told(by_model)}",
         )
 
 

@@ -44,7 +44,7 @@ def shown(evidence: Evidence) -> Finding:
 
 
 def _comes_after(event: dict[str, Any], before: dict[str, Any]) -> bool:
-    """Whether a question was asked after a cancel was answered: by who cancelled, or where it says when it was asked."""
+    """Whether a question was asked after a cancel was answered: by the same client, or as its `asked_ms` tells."""
     return event["who"] == before["who"] or event.get("asked_ms", 0) > before["at_ms"]
 
 
