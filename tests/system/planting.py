@@ -18,6 +18,8 @@ from tests.system.checker.trail import Row
 from tests.system.true_house import TrueHouse, write
 
 ENTRY: Final = 22
+DECISIONS: Final = "amubxqdskhzlocyn"
+EVERY_LETTER: Final = DECISIONS + "DSMX"
 Line = dict[str, Any]
 
 
@@ -61,15 +63,19 @@ class Planting:
         evidence.store.close()
         return found
 
-    def rows(self, letters: str = "amubxqdskhzlocyn") -> Iterator[Row]:
-        """Rows of the trail with one of some letters; by default all decisions."""
+    def rows(self, letters: str = DECISIONS) -> Iterator[Row]:
+        """Rows of the trail with one of some letters."""
         evidence = gather(parser().parse_args(self.command()))
         evidence.store.close()
         return (row for row in evidence.trail.rows() if row.letter in letters)
 
-    def row(self, letters: str = "amubxqdskhzlocyn") -> Row:
-        """The first of them."""
-        return next(self.rows(letters))
+    def told(self, letters: str) -> Iterator[Row]:
+        """Those of them that were answered at once, if they are decisions."""
+        return (row for row in self.rows(letters) if not row.is_held and not row.is_silent)
+
+    def row(self, letters: str = DECISIONS) -> Row:
+        """The first of those."""
+        return next(self.told(letters))
 
     def tag(self, row: Row) -> str:
         """The hash tag of a row's partition."""

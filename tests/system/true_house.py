@@ -65,15 +65,10 @@ class TrueHouse:
         self._call(up, "POST", "/v1/blocked", "lists", {"document": LISTED, "list": "infected", "reason": "test"})
         for source, hard in _hard():
             self._push(up, hard, source)
+        store: Any
         with Redis.from_url(up.door("store")) as store:  # pyright: ignore[reportUnknownMemberType]
             self._employ(up)
-            tag = json.loads(store.get("layout"))["tags"][0]
-            store.xadd(f"inbound:{{{tag}}}", {"m": b"no SMS"})
-            strays = {"id": "stray", "source": GATEWAY, "from": "+994500000009", "to": "8103", "text": "salam"}
-            for tag in json.loads(store.get("layout"))["tags"]:
-                store.xadd(
-                    f"inbound:{{{tag}}}", {"m": json.dumps({**strays, "arrived_ms": time.time_ns() // 1_000_000})}
-                )
+            _stray(store)
             self._rest(store)
             self._patrol(up, next(line["text"] for line in lines if line["text"].startswith("2 AZE ")))
             self._rest(store)
@@ -83,7 +78,7 @@ class TrueHouse:
                 self.keys[name] = (max(0, store.pttl(name)), store.dump(name))
         up.stop()
 
-    def restore(self, store: "Redis") -> None:
+    def restore(self, store: Any) -> None:
         """Make another store what this one was."""
         store.flushall()
         with store.pipeline(transaction=False) as pipe:
@@ -157,7 +152,7 @@ class TrueHouse:
         }
         return _ask(method, up.door("api") + path, json.dumps(body).encode(), headers)
 
-    def _rest(self, store: "Redis") -> None:
+    def _rest(self, store: Any) -> None:
         def look() -> bool:
             names = [name for name in store.scan_iter(count=1000) if name.partition(b":")[0].decode() in STREAMS]
             return sum(store.xlen(name) for name in names) == 0
@@ -189,6 +184,15 @@ def _hard() -> list[tuple[str, list[dict[str, Any]]]]:
     ]
     listed = [_sms("listed-1", f"2 {LISTED}", 6)]
     return [(GATEWAY, [*flood]), (GATEWAY, [*family, *timed, *undone, *again, *listed]), (APP, held)]
+
+
+def _stray(store: Any) -> None:
+    """What another program has appended: no SMS at all, and one SMS in every partition."""
+    inbound = [f"inbound:{{{tag}}}" for tag in json.loads(store.get("layout"))["tags"]]
+    store.xadd(inbound[0], {"m": b"no SMS"})
+    sms = {"id": "stray", "source": GATEWAY, "from": "+994500000009", "to": "8103", "text": "salam"}
+    for name in inbound:
+        store.xadd(name, {"m": json.dumps({**sms, "arrived_ms": time.time_ns() // 1_000_000})})
 
 
 def _sms(name: str, text: str, phone: int) -> dict[str, Any]:

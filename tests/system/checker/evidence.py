@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.system.checker.clients import History, Sent
 from tests.system.checker.layout import Hashes, Layout, day_number
-from tests.system.checker.rules import Rules
+from tests.system.checker.rules import Regime, Rules
 from tests.system.checker.store import Names, Store
 from tests.system.checker.trail import Row, Trail
 
@@ -44,6 +44,16 @@ class Evidence:
     def trimmed(self) -> str:
         """Why the trail cannot be taken for all that was decided; empty: it can."""
         return f"{len(self.trail.trimmed)} trails have lost their beginning" if self.trail.trimmed else ""
+
+    @cached_property
+    def other_rules(self) -> str:
+        """Why the rules at hand cannot be held against the trail; empty: they can."""
+        others = {row.policy for row in self.trail.rows()} - {self.rules.version}
+        return f"decided by other rules than the file's: {', '.join(sorted(others))} (--policy)" if others else ""
+
+    def regime(self, row: Row) -> Regime:
+        """The rules for an SMS: those of its receipt; a gateway whose clock is ahead brings no other ones."""
+        return self.rules.at(min(row.asked_ms, row.arrived_ms))
 
     @property
     def partitions(self) -> range:
