@@ -76,5 +76,6 @@ def _rest(evidence: Evidence, finding: Finding) -> None:
             for group in evidence.store.groups(name):
                 says = f"{name}, group {group['name'].decode()}"
                 finding.look(group["pending"] == 0, f"{says}: {group['pending']} pending")
-                # A lag counts what the group never read; a lane that read the head after a doubt has decided such too.
-                finding.look(not (stands and group["lag"]), f"{says}: {group['lag']} behind")
+                # A lane reads from the head, past its group, after any doubt: there only what stands is behind.
+                behind = min(group["lag"] or 0, stands) if kind == "inbound" else group["lag"]
+                finding.look(not behind, f"{says}: {behind} behind")

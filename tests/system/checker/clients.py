@@ -21,7 +21,6 @@ class Sms:
     pushed: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     """Each attempt."""
     acknowledged_ms: int | None = None
-    refused: bool = False
     attempts: dict[str, int] = field(default_factory=dict[str, int])
     """Outcomes by name."""
 

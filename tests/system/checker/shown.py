@@ -37,7 +37,7 @@ def shown(evidence: Evidence) -> Finding:
             before = cancelled.get(code)
             if before is not None and _comes_after(event, before):
                 anew = any(since_ms > before["at_ms"] - CLOCK_MS for since_ms in told)
-                finding.look(anew, f"{code}: shown as valid at {moment(at_ms)}, cancelled at {moment(before['at_ms'])}")
+                finding.look(anew, f"{code}: valid at {moment(at_ms)}, cancelled at {moment(before['at_ms'])}")
         else:
             finding.looked += 1
     if clock_was_set:
