@@ -28,7 +28,8 @@ COMMANDS: Final = {
     "verify": ("processor.verification.command", "check the promises from audit trail, journal and sink log"),
     "reconcile": ("dispatch.reconcile", "hold our feed against what the Ministry has"),
     "audit": ("processor.archive.command", "the archived trails: prove their chain, show their entries"),
-    "dead": ("processor.dead_letters", "dead letters: list, show"),
+    "doctor": ("runtime.doctor.command", "measure what the connected store promises, and say what to change"),
+    "dead": ("processor.dead.command", "dead letters: list, show, requeue, drop"),
     "policy": ("processor.rules", "check a policy file; show the rules in force at a time"),
     "token": ("api.token_command", "a development token"),
 }

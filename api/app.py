@@ -7,7 +7,7 @@ import argparse
 import asyncio
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Final, Protocol
 
@@ -19,7 +19,6 @@ from api.authority import Organisations
 from api.blocked import BlockedDoor
 from api.blocked_bulk import BulkBlockedDoor
 from api.checks import ChecksDoor
-from api.cluster_wires import wires_to
 from api.contract import Operation
 from api.delegates import DelegatesDoor
 from api.door import elsewhere, routes, short_ways
@@ -39,7 +38,9 @@ from api.parts import Parts, assembled
 from api.permit_lists import PermitListDoor
 from api.policies import PoliciesDoor
 from api.regime import RegimeDoor
+from api.seals import Seals
 from api.status import Status
+from api.topology import wires_to
 from runtime import embedded, keyring, layout, lifecycle
 from runtime.doors import SHORT_WAYS, Readiness, new_app, opened
 from runtime.epochs import UNREAD, Epochs
@@ -143,7 +144,7 @@ def build_app(operations: Sequence[Operation], *, verify: Verify, readiness: Rea
     return app
 
 
-def readiness_of(epochs: Epochs, durability_level: str) -> Readiness:
+def readiness_of(epochs: Epochs, promise: Mapping[str, str | int]) -> Readiness:
     """What `/readyz` tells: ready as long as the store answers, and every act on all permits can be read."""
 
     async def readiness() -> dict[str, Any]:
@@ -154,7 +155,7 @@ def readiness_of(epochs: Epochs, durability_level: str) -> Readiness:
             ready = False
         else:
             ready = True
-        return {"ready": ready, "role": "api", "durability": durability_level}
+        return {"ready": ready, "role": "api", **promise}
 
     return readiness
 
@@ -179,7 +180,7 @@ async def _serve(stop: asyncio.Event) -> int:
     async with open_verifier(settings, _wall_ms) as verify:
         async with aclosing(client_to(url)) as client:
             partitions = await settled(client, settings, route, url, load_functions)
-        wires = wires_to(url)
+        wires = wires_to(url, seals=Seals(settings.awaited) if settings.awaited else None)
         parts = assembled(
             wires,
             partitions=partitions,
@@ -192,9 +193,7 @@ async def _serve(stop: asyncio.Event) -> int:
         )
         await parts.policies.begin()
         monitor = MonitorDoor(wire=wire_to(url), partitions=partitions, now_ms=_wall_ms)
-        app = build_app(
-            registry(parts, monitor), verify=verify, readiness=readiness_of(parts.epochs, settings.durability)
-        )
+        app = build_app(registry(parts, monitor), verify=verify, readiness=readiness_of(parts.epochs, settings.promise))
         monitor.attach(app)
         await parts.epochs.begin()
         await parts.policies.begin()

@@ -10,24 +10,20 @@ from typing import Any
 from redis.exceptions import AskError, MovedError, ResponseError
 
 from api.link import packed
+from api.seals import Seals
 from api.wires import PATIENCE_S, Wires
 from lua.calls import Command
-from runtime.address import StoreAddress, store_address
+from runtime.address import StoreAddress
 from runtime.connection import STORE_ERRORS, StoreConnectionError
 from runtime.slots import SlotMap, key_of, slot_of, target
-
-
-def wires_to(url: str) -> Wires:
-    """What requests share, for whatever the URL names."""
-    address = store_address(url)
-    return ClusterWires(address) if address.kind == "cluster" else Wires(url)
 
 
 class ClusterWires(Wires):
     """`Wires` to each node that is needed."""
 
-    def __init__(self, address: StoreAddress, *, patience_s: float = PATIENCE_S) -> None:
+    def __init__(self, address: StoreAddress, *, patience_s: float = PATIENCE_S, seals: Seals | None = None) -> None:
         self._store = address
+        self._seals = seals
         self._patience_s = patience_s
         self._slots = SlotMap(address)
         self._nodes: dict[str, Wires] = {}
@@ -115,7 +111,7 @@ class ClusterWires(Wires):
     def _node(self, host: str) -> Wires:
         node = self._nodes.get(host)
         if node is None:
-            node = self._nodes[host] = Wires(self._store.of(host), patience_s=self._patience_s)
+            node = self._nodes[host] = Wires(self._store.of(host), patience_s=self._patience_s, seals=self._seals)
         return node
 
 

@@ -8,7 +8,7 @@ import msgspec
 
 from permits.calendar import BAKU, rfc3339
 from permits.outcomes import APPROVED, CANCELLATIONS, DEAD, DUPLICATE, MOVED, REASON_OF, SHED, Reason
-from runtime.figures import Figures, PartitionFigures, Rates, rates, together
+from runtime.figures import Figures, PartitionFigures, Queue, Rates, rates, together
 
 Verdict = Literal["approved", "refused", "cancelled", "duplicate", "shed", "moved", "dead"]
 VERDICT_OF: Final[dict[str, Verdict]] = {
@@ -68,6 +68,9 @@ class Lag(msgspec.Struct, frozen=True):
     oldest_outbox_s: float
     oldest_overdue_s: float
     """How long the first held approval has been due."""
+    spooled: int
+    """SMS acknowledged by ingest while the store was away, which it is handing over now."""
+    oldest_spooled_s: float
 
 
 class PartitionLag(msgspec.Struct, frozen=True):
@@ -99,8 +102,8 @@ class Monitor(msgspec.Struct, frozen=True):
     partitions: list[PartitionLag]
 
 
-def monitor(before: Figures, now: Figures) -> Monitor:
-    """The answer for one look; its rates are those since another."""
+def monitor(before: Figures, now: Figures, spooled: Queue) -> Monitor:
+    """The answer for one look, and what ingest still has; its rates are those since another look."""
     return Monitor(
         at=rfc3339(now.at_ms),
         stale=False,
@@ -108,7 +111,7 @@ def monitor(before: Figures, now: Figures) -> Monitor:
         rates=rates(before, now),
         totals=_totals(now),
         verdicts=_verdicts(now),
-        lag=_lag(now),
+        lag=_lag(now, spooled),
         partitions=[_partition_lag(number, partition) for number, partition in enumerate(now.partitions)],
     )
 
@@ -139,7 +142,7 @@ def _totals(now: Figures) -> Totals:
     )
 
 
-def _lag(now: Figures) -> Lag:
+def _lag(now: Figures, spooled: Queue) -> Lag:
     applications = together(partition.applications for partition in now.partitions)
     outbox = together(partition.outbox for partition in now.partitions)
     held = together(partition.held for partition in now.partitions)
@@ -156,6 +159,8 @@ def _lag(now: Figures) -> Lag:
         oldest_application_s=applications.oldest_s,
         oldest_outbox_s=outbox.oldest_s,
         oldest_overdue_s=held.oldest_s,
+        spooled=spooled.length,
+        oldest_spooled_s=spooled.oldest_s,
     )
 
 

@@ -12,8 +12,7 @@ from redis.asyncio import ConnectionPool
 from redis.exceptions import BusyLoadingError, RedisError, ResponseError
 
 from lua.calls import Command
-from runtime.address import StoreAddress, store_address
-from runtime.sentinel import master, refuse_other_than_master
+from runtime.sentinel import Sentinels, refuse_other_than_master
 
 _NOT_YET: Final = object()
 _STORE_AWAY: Final = ("LOADING", "MASTERDOWN", "READONLY", "CLUSTERDOWN")
@@ -28,6 +27,10 @@ def packed(commands: Sequence[Command | Sequence[Any]]) -> bytes:
     return b"".join([_pack(tuple(command)) for command in commands])
 
 
+Held = list[tuple["asyncio.Future[list[Any]]", list[Any], RedisError | None]]
+"""Replies, or an error, that their caller has not yet."""
+
+
 class Ask(msgspec.Struct):
     """The commands of one caller, and the replies so far."""
 
@@ -37,6 +40,8 @@ class Ask(msgspec.Struct):
     due_s: float
     repeatable: bool
     replies: list[Any] = []
+    held: Held | None = None
+    """Where its replies wait instead of going to its caller."""
 
     def fail(self, error: RedisError) -> None:
         """Unless its caller has its answer, or is gone."""
@@ -94,7 +99,9 @@ class Link(asyncio.Protocol):
                 sent.popleft()
                 error, self._error = self._error, None
                 if not answer.done():
-                    if error is None:
+                    if ask.held is not None:
+                        ask.held.append((answer, replies, error))
+                    elif error is None:
                         answer.set_result(replies)
                     else:
                         answer.set_exception(error)
@@ -146,21 +153,17 @@ class Address:
 class MasterAddress(Address):
     """The master of a replicated pair, found anew for each connection."""
 
-    def __init__(self, address: StoreAddress) -> None:
-        self._store = address
+    def __init__(self, sentinels: Sentinels) -> None:
+        self._sentinels = sentinels
+        self.url = ""
 
     async def reach(self, link: Link) -> None:
         """Ask the sentinels, then connect."""
-        super().__init__(await master(self._store))
+        self.url = await self._sentinels.master()
+        super().__init__(self.url)
         self.greeting.append(("ROLE",))
         await super().reach(link)
 
     def accept(self, replies: Sequence[Any]) -> None:
         """Only a master's."""
         refuse_other_than_master(replies[-1])
-
-
-def address_of(url: str) -> Address:
-    """Of one server, or of the master that sentinels know."""
-    address = store_address(url)
-    return MasterAddress(address) if address.kind == "sentinel" else Address(url)

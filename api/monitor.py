@@ -17,6 +17,7 @@ from api.events import MEDIA_TYPE, Events
 from api.figures import Monitor, monitor
 from lua.keys import PartitionKeys
 from permits.calendar import local_day
+from runtime import spools
 from runtime.connection import Wire
 from runtime.figures import Figures, look
 from runtime.problems import ProblemError
@@ -97,9 +98,12 @@ class MonitorDoor:
     async def look(self) -> None:
         """Look once, and tell all who listen; raises where the store does not answer."""
         now = await look(self._wire, self._partitions, now_ms=self._now_ms(), timeout_s=PATIENCE_S)
+        spooled = spools.together(
+            await self._wire.execute_command("HGETALL", self._partitions[0].spools), now_ms=now.at_ms
+        )
         self._looks.append(now)
         before = next(past for past in self._looks if local_day(past.at_ms) == local_day(now.at_ms))
-        self._newest = monitor(before, now)
+        self._newest = monitor(before, now, spooled)
         self._events.publish(now.at_ms // 1000, msgspec.json.encode(self._newest))
 
     async def _run(self) -> None:

@@ -13,7 +13,8 @@ from redis.exceptions import ConnectionError as StoreConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as StoreTimeoutError
 
-from api.link import Ask, Link, address_of, packed
+from api.link import Address, Ask, Link, packed
+from api.seals import Seals
 from lua.calls import Command
 
 PATIENCE_S: Final = 2.0
@@ -28,8 +29,9 @@ MOST_BACK_OFF_S: Final = 1.0
 class Wires:
     """Connects on first use, and again after a break."""
 
-    def __init__(self, url: str, *, patience_s: float = PATIENCE_S) -> None:
-        self._address = address_of(url)
+    def __init__(self, url: str | Address, *, patience_s: float = PATIENCE_S, seals: Seals | None = None) -> None:
+        self._address = Address(url) if isinstance(url, str) else url
+        self._seals = seals
         self._patience_s = patience_s
         self._link: Link | None = None
         self._unsent: list[Ask] = []  # with those sent before them, in the order in which their patience ends
@@ -90,7 +92,10 @@ class Wires:
         """Everything asked since the last turn of the loop, in one write."""
         if self._link is not None:
             asks, self._unsent = self._unsent, []
-            self._link.send([ask for ask in asks if not ask.answer.done()])
+            live = [ask for ask in asks if not ask.answer.done()]
+            if self._seals is not None and live:
+                live.append(self._seals.over(live))
+            self._link.send(live)
         elif self._unsent and self._connecting is None and not self._closed:
             self._connecting = asyncio.create_task(self._connect())
 

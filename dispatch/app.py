@@ -86,13 +86,14 @@ async def serve(stop: asyncio.Event) -> int:
             partitions=partitions,
             keyring=personal,
             epochs=epochs,
+            replicas=current.awaited,
         )
 
         async def readiness() -> dict[str, Any]:
             return {
                 "ready": await answers(client),
                 "role": "dispatch",
-                "durability": current.durability,
+                **current.promise,
                 "operator": current.operator,
                 "ministry": current.ministry,
                 "partitions": len(dispatcher.held),

@@ -43,6 +43,7 @@ class Dispatcher:
         self._url = url
         self._partitions = partitions
         self._drain_s = settings.drain_s
+        self._replicas = settings.awaited
         self._ledger = Ledger(wire_to(url), day_keys)
         self._sender = Sender(
             operator=operator,
@@ -78,7 +79,7 @@ class Dispatcher:
             await self._ledger.finish()
 
     def _new_lane(self, lease: Lease) -> ReplyLane:
-        lane = ReplyLane(lease, wire=wire_to(self._url), submit=self._sender.submit)
+        lane = ReplyLane(lease, wire=wire_to(self._url), submit=self._sender.submit, replicas=self._replicas)
         self._ledger.taken_over(lane)
         self._lease_of[lease.index] = lease
         return lane

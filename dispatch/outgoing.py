@@ -17,6 +17,8 @@ from permits.messages import REPLY_DECODER
 if TYPE_CHECKING:
     from dispatch.reply_lane import ReplyLane
 
+MARK: Final = b',"ambiguous":true}'
+"""How a reply ends that was put back and may have been sent: what is sent is marked anew, or not at all."""
 PHONE: Final = re.compile(r"\+[0-9]{7,15}")
 """Short codes and alphanumeric senders are never answered: two machines could answer each other for ever."""
 
@@ -46,6 +48,8 @@ def from_entry(lane: "ReplyLane", entry_id: bytes, fields: Sequence[bytes] | Non
         reply = REPLY_DECODER.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Outgoing(lane=lane, entry_id=entry_id, id="", body=body, flaw="unreadable: not a reply")
+    if reply.ambiguous is True:
+        body, ambiguous = body.removesuffix(MARK) + b"}" if body.endswith(MARK) else body, True
     return Outgoing(
         lane=lane,
         entry_id=entry_id,

@@ -45,10 +45,13 @@ LOOK_S: Final = 0.05
 class ReplyLane:
     """Feeds the sender from one partition as long as its lease holds."""
 
-    def __init__(self, lease: Lease, *, wire: Wire, submit: Callable[[Sequence[Outgoing]], None]) -> None:
+    def __init__(
+        self, lease: Lease, *, wire: Wire, submit: Callable[[Sequence[Outgoing]], None], replicas: int = 0
+    ) -> None:
         self.lease = lease
         self._wire = wire
         self._submit = submit
+        self._replicas = replicas
         self._unsettled: set[bytes] = set()
         self._parked: set[bytes] = set()
         self._settled_meanwhile: set[bytes] | None = None
@@ -128,10 +131,16 @@ class ReplyLane:
             await self._gather(early_s)
             return
         again, self._settled_meanwhile = self._after is not None, set()
-        (reply,) = await self._wire.call(self._read(), timeout_s=BLOCK_S + ANSWER_S)
+        # At level `replicated` nothing of this page is sent that the replicas may lack: not its entries, and not that
+        # they were read, so that whoever goes on with them on a promoted replica says that they may have been sent.
+        marks = [calls.mark_command(self.lease.keys.mark)] if self._replicas else []
+        reply, *marked = await self._wire.call(
+            self._read(), *marks, timeout_s=BLOCK_S + ANSWER_S, replicas=self._replicas
+        )
         settled, self._settled_meanwhile = self._settled_meanwhile, None
-        if isinstance(reply, ResponseError):
-            raise reply
+        for error in (reply, *marked):
+            if isinstance(error, ResponseError):
+                raise error
         found: list[tuple[bytes, list[bytes] | None]] = reply[0][1] if reply else []
         if again:
             self._after = found[-1][0] if found else None

@@ -1,4 +1,4 @@
-"""Ingest: `icaze ingest`. Takes SMS over HTTP and acknowledges only what is stored."""
+"""Ingest: `icaze ingest`. Takes SMS over HTTP and acknowledges only what is stored, or on disk in its spool."""
 
 import argparse
 import asyncio
@@ -13,9 +13,11 @@ import msgspec
 from aiohttp import hdrs, web
 from multidict import istr
 
-from ingest import native, signature
+from ingest import native, signature, spool
 from ingest.group_commit import GroupCommit, NotStoredError
 from ingest.high_water import HighWater
+from ingest.spool import Spool
+from ingest.spool_replay import Replay
 from lua.keys import PartitionKeys
 from permits.identified import read_sms
 from permits.messages import ENCODER
@@ -53,6 +55,7 @@ class Ingest:
         commit: GroupCommit,
         high_water: HighWater,
         day_keys: DayKeys,
+        spool: Spool | None = None,
         wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._route = route
@@ -61,6 +64,7 @@ class Ingest:
         self._commit = commit
         self._high_water = high_water
         self._day_keys = day_keys
+        self._spool = spool
         self._wall_ms = wall_ms
         self._counted: dict[str, Callable[[float], None]] = {}
 
@@ -83,15 +87,19 @@ class Ingest:
         if media != JSON and (media := request.content_type) != JSON and media not in NDJSON:
             _refused("media_type")
             raise ProblemError(415, "Unsupported media type", f"{JSON} or {NDJSON[0]}")
-        if self._high_water.full_because is not None:
-            _refused("high_water")
-            raise ProblemError(503, "Too much is waiting", self._high_water.full_because, headers=RETRY_AFTER)
+        full_because = self._high_water.full_because
+        if full_because is not None and not self._signatures.once:
+            raise _too_much(full_because)
         content = request.content
         if content.is_eof() and content.exception() is None and content.total_bytes <= request.client_max_size:
             body = content.read_nowait()  # it came with its headers: nothing to wait for
         else:
             body = await request.read()
         source, webhook_id = self._source(request, body)
+        if full_because is not None:
+            if self._spool is None or source not in self._signatures.once:
+                raise _too_much(full_because)
+            self._spool.begin(full_because)
         try:
             items = native.split(body, ndjson=media in NDJSON)
         except native.BodyError as error:
@@ -181,6 +189,11 @@ def _id_of(request: web.Request) -> str:
     return given_request_id(request) or f"{getrandbits(128):032x}"
 
 
+def _too_much(full_because: str) -> ProblemError:
+    _refused("high_water")
+    return ProblemError(503, "Too much is waiting", full_because, headers=RETRY_AFTER)
+
+
 def _refused(reason: str, times: int = 1) -> None:
     SMS_REJECTED.labels(reason).inc(times)
 
@@ -209,7 +222,15 @@ async def serve(stop: asyncio.Event) -> int:
         day_keys = DayKeys(keys_wire.execute_command, key=partitions[0].day_keys, keyring=personal)
         await day_keys.begin()
         high_water = HighWater(wire_to(url), partitions, current)
-        commit = GroupCommit(wire_to(url))
+        spooled = await spool.opened(current)
+        commit = GroupCommit(wire_to(url), spooled, replicas=current.awaited)
+        replay = Replay(
+            spooled,
+            wire_to(url),
+            full=lambda: high_water.full_because,
+            shown_at=partitions[0].spools,
+            replicas=current.awaited,
+        )
         ingest = Ingest(
             route=route,
             partitions=partitions,
@@ -217,14 +238,19 @@ async def serve(stop: asyncio.Event) -> int:
             commit=commit,
             high_water=high_water,
             day_keys=day_keys,
+            spool=spooled,
         )
 
         async def readiness() -> dict[str, Any]:
+            stored = await answers(client)
+            direct = stored and not spooled.holds
             return {
-                "ready": await answers(client) and high_water.full_because is None,
+                "ready": high_water.full_because is None and (direct or spooled.accepts),
                 "role": "ingest",
-                "durability": current.durability,
+                **current.promise,
                 "full_because": high_water.full_because,
+                "stored": stored,
+                **spooled.facts(),
             }
 
         app = doors.new_app(readiness=readiness, max_body_bytes=current.max_body_bytes)
@@ -232,12 +258,14 @@ async def serve(stop: asyncio.Event) -> int:
         app[doors.SHORT_WAYS] = {(hdrs.METH_POST, PATH): cast("doors.ShortWay", ingest.post_sms)}
         app.on_response_prepare.append(identify)
         async with doors.opened(app, current, current.ingest_port, "ingest") as port:
-            beside = [asyncio.create_task(high_water.watch()), asyncio.create_task(day_keys.follow())]
+            beside = [asyncio.create_task(work) for work in (high_water.watch(), day_keys.follow(), replay.run())]
             print(f"ingest  http://{current.host}:{port}", flush=True)
             await stop.wait()
         for task in beside:
             task.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
         await commit.close()
+        await replay.close()
+        await spooled.close()
         await keys_wire.close()
     return 0

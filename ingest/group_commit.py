@@ -1,7 +1,9 @@
 """Many requests, one write: entries of concurrent requests go into the streams in one pipeline.
 
 Writes `inbound:{p}`. An append returns when its entries are stored at the configured level: with `appendfsync
-always` the server syncs before it answers. While one write is under way the next one gathers.
+always` the server syncs before it answers, and replicas are waited for in the same pipeline. While one write is under
+way the next one gathers. With a spool, an append returns too when its entries are on disk there, because the store is
+away or its state forbids the write.
 """
 
 import asyncio
@@ -10,13 +12,15 @@ from typing import Final
 
 from redis.exceptions import RedisError, ResponseError
 
-from runtime.connection import Wire
+from ingest.spool import NotSpooledError, Spool
+from runtime.connection import CONDITIONS, NotReplicatedError, Wire
 
 MAX_ENTRIES: Final = 4000
 """Entries of one write: bounds the time that the first of them waits for the last."""
 MOST_WAITING: Final = 40_000
 """Entries that may wait for their write; more would be answered later than an aggregator waits."""
 ANSWER_S: Final = 5.0
+Waiting = tuple[Sequence[tuple[str, bytes]], asyncio.Future[None]]
 
 
 class NotStoredError(RuntimeError):
@@ -26,10 +30,12 @@ class NotStoredError(RuntimeError):
 class GroupCommit:
     """The writer of one ingest process."""
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: Wire, spool: Spool | None = None, *, replicas: int = 0) -> None:
         self._wire = wire
+        self._spool = spool
+        self._replicas = replicas
         self._loop = asyncio.get_running_loop()  # finding it costs a system call each time
-        self._waiting: list[tuple[Sequence[tuple[str, bytes]], asyncio.Future[None]]] = []
+        self._waiting: list[Waiting] = []
         self._entries = 0
         self._awake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -61,6 +67,40 @@ class GroupCommit:
                 await self._write_once()
 
     async def _write_once(self) -> None:
+        aside = self._spool is not None and self._spool.holds and await self._spool.takes()
+        group = self._next_group()
+        if aside:
+            await self._set_aside(group, "more waits before it")
+            return
+        try:
+            replies = await self._wire.call(
+                *[("XADD", stream, "*", "m", payload) for entries, _ in group for stream, payload in entries],
+                timeout_s=ANSWER_S,
+                replicas=self._replicas,
+            )
+        except (RedisError, OSError) as error:
+            # Who waits behind a store that is away would wait for each write before it: all are told now.
+            group, self._waiting = group + self._waiting, []
+            self._entries = 0
+            await self._set_aside(group, _why(error))
+            return
+        at = 0
+        refused: list[Waiting] = []
+        for entries, stored in group:
+            own = replies[at : at + len(entries)]
+            at += len(entries)
+            failed = next((reply for reply in own if isinstance(reply, ResponseError)), None)
+            if failed is None:
+                _settle(stored, None)
+            elif (failed.status_code or str(failed).partition(" ")[0]) in CONDITIONS:
+                refused.append((entries, stored))
+            else:
+                _settle(stored, NotStoredError(f"store refused ({str(failed)[:60]})"))
+        if refused:
+            await self._set_aside(refused, "store refused for its state")
+
+    def _next_group(self) -> list[Waiting]:
+        """The requests of one write."""
         taken, size = 0, 0
         for entries, _ in self._waiting:
             if taken and size + len(entries) > MAX_ENTRIES:
@@ -69,24 +109,23 @@ class GroupCommit:
             size += len(entries)
         group, self._waiting = self._waiting[:taken], self._waiting[taken:]
         self._entries -= size
-        try:
-            replies = await self._wire.call(
-                *[("XADD", stream, "*", "m", payload) for entries, _ in group for stream, payload in entries],
-                timeout_s=ANSWER_S,
-            )
-        except (RedisError, OSError) as error:
-            # Who waits behind a store that is away would wait for each write before it: all are told now.
-            group, self._waiting = group + self._waiting, []
-            self._entries = 0
-            for _, stored in group:
-                _settle(stored, NotStoredError(f"store away ({type(error).__name__})"))
-            return
-        at = 0
-        for entries, stored in group:
-            own = replies[at : at + len(entries)]
-            at += len(entries)
-            failed = next((reply for reply in own if isinstance(reply, ResponseError)), None)
-            _settle(stored, None if failed is None else NotStoredError(f"store refused ({str(failed)[:60]})"))
+        return group
+
+    async def _set_aside(self, group: Sequence[Waiting], because: str) -> None:
+        """Into the spool: what is not stored for sure is kept whole, and is a repeat where it was."""
+        problem = NotStoredError(because)
+        if self._spool is not None:
+            try:
+                await self._spool.append((entry for entries, _ in group for entry in entries), because)
+                problem = None
+            except NotSpooledError as error:
+                problem = NotStoredError(f"{because}; {error}")
+        for _, stored in group:
+            _settle(stored, problem)
+
+
+def _why(error: Exception) -> str:
+    return str(error) if isinstance(error, NotReplicatedError) else f"store away ({type(error).__name__})"
 
 
 def _settle(stored: asyncio.Future[None], error: NotStoredError | None) -> None:

@@ -31,13 +31,17 @@ class HighWater:
 
     async def watch(self) -> None:
         """Look once a second, until cancelled."""
+        away = False
         try:
             while True:
                 try:
                     await self.look()
+                    away = False
                 except (RedisError, OSError) as error:
-                    self.full_because = "the store does not answer; send again"
-                    self._log.warning("high-water mark not read", error=type(error).__name__)
+                    self.full_because = None  # the spool has a bound of its own
+                    if not away:
+                        self._log.warning("high-water mark not read", error=type(error).__name__)
+                    away = True
                 await asyncio.sleep(EVERY_S)
         finally:
             await self._wire.close()

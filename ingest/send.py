@@ -47,6 +47,7 @@ async def _send(arguments: argparse.Namespace, current: Settings) -> int:
     async with aclosing(client_to(url)) as client:
         try:
             after = await _last_id(client, keys)
+            await wire.execute_command("PING")  # it may have to find the master first
         except (RedisError, OSError) as error:
             return _failed(f"store {shown(url)}: {error}; is `icaze up` running, or ICAZE_REDIS_URL set?")
         posted: asyncio.Future[str] = asyncio.get_running_loop().create_future()

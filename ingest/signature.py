@@ -1,8 +1,8 @@
 """Who posts: aggregators and their Standard Webhooks signatures.
 
 Reads the aggregators' TOML file: `[[aggregator]] name = "…" secrets = ["whsec_…", "whsec_…"]`, two active secrets
-at most, so that one can be rotated without a stop; `channel = "app"` where its SMS come from an app. Without a file,
-posts from loopback are taken as `dev`.
+at most, so that one can be rotated without a stop; `channel = "app"` where its SMS come from an app; `retries = false`
+where it never pushes again what it got a 503 for. Without a file, posts from loopback are taken as `dev`.
 """
 
 import binascii
@@ -32,6 +32,8 @@ class _Aggregator(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     secrets: Annotated[list[str], msgspec.Meta(min_length=1, max_length=2)]
     channel: Channel = "sms"
     """By which way its SMS come; rules may hold the approvals of one longer than those of another."""
+    retries: bool = True
+    """Whether it pushes again what was not taken; what comes from one that does not goes into the spool instead."""
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -41,11 +43,18 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Signatures:
     """The aggregators that may post."""
 
-    def __init__(self, secrets: list[tuple[str, bytes]], channels: dict[str, Channel] | None = None) -> None:
+    def __init__(
+        self,
+        secrets: list[tuple[str, bytes]],
+        channels: dict[str, Channel] | None = None,
+        once: frozenset[str] = frozenset(),
+    ) -> None:
         self._secrets = [(name, hmac.new(secret, digestmod=hashlib.sha256)) for name, secret in secrets]
         """Keyed once: a copy costs less than half of a new one."""
         self.channels: dict[str, Channel] = channels or {}
         """Of the sources that are not `sms`."""
+        self.once = once
+        """The sources that never push again."""
 
     def source(
         self,
@@ -98,7 +107,11 @@ def load(path: str) -> Signatures:
                     f"aggregators {path}: {aggregator.name}: a secret is whsec_ and base64 of 24 bytes or more"
                 )
             secrets.append((aggregator.name, secret))
-    return Signatures(secrets, {a.name: a.channel for a in file.aggregator if a.channel != "sms"})
+    return Signatures(
+        secrets,
+        {a.name: a.channel for a in file.aggregator if a.channel != "sms"},
+        frozenset(a.name for a in file.aggregator if not a.retries),
+    )
 
 
 def _decoded(text: str) -> bytes:

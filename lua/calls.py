@@ -189,6 +189,11 @@ def bury_command(keys: PartitionKeys, *, group: str, entry_id: bytes, letter: by
     return ["FCALL", library.BURY, 2, keys.dead, keys.replies, group, entry_id, letter]
 
 
+def mark_command(key: str) -> Command:
+    """A write to the replicas alone: a WAIT behind it covers every earlier write to that server, whoever made it."""
+    return ["FCALL", library.MARK, 1, key]
+
+
 async def trim(store: Store, keys: PartitionKeys, *, now_ms: int, silence_ms: int) -> tuple[int, list[str]]:
     """Remove replies that every registered group is done with: (entries removed, groups dropped for silence)."""
     removed, *dropped = await store.execute_command(

@@ -20,6 +20,8 @@ LANE: Final = "lane"
 DISPATCH_GROUP: Final = "dispatch"
 EPOCHS: Final = "epochs"
 """Acts on all organisations' permits at once, oldest first; the first has number 1."""
+EPOCHS_MARK: Final = "mark:{epochs}"
+"""As a partition's mark, where the epochs are: the tag has their slot."""
 EPOCHS_FED: Final = "epochs_fed"
 """How many of them the Ministry has taken."""
 
@@ -42,13 +44,22 @@ KEY_TABLE: Final = (
     KeySpec(
         "members:<role>", "zset", "process, dispatch", "process, dispatch", "30 s after the last beat", "processes"
     ),
-    KeySpec("inbound:{p}", "stream", "ingest", "process", "entries go when decided", "backlog"),
+    KeySpec("inbound:{p}", "stream", "ingest, dead", "process", "entries go when decided", "backlog"),
     KeySpec(
-        "replies:{p}", "stream", "process", "dispatch, registered groups", "trimmed below the lowest group", "unsent"
+        "replies:{p}",
+        "stream",
+        "process, dead",
+        "dispatch, registered groups",
+        "trimmed below the lowest group",
+        "unsent",
     ),
     KeySpec("audit:{p}", "stream", "process", "verify, archive", "trimmed by age, once archived", "decisions"),
-    KeySpec("held:{p}", "zset", "process, api", "process, api", "entries go when released", "approvals held back"),
-    KeySpec("dead:{p}", "stream", "process, dispatch", "dead", "trimmed by age, by policy", "dead letters"),
+    KeySpec(
+        "held:{p}", "zset", "process, api, dead", "process, api", "entries go when released", "approvals held back"
+    ),
+    KeySpec(
+        "dead:{p}", "stream", "process, dispatch", "dead, process, verify", "trimmed by age, by policy", "dead letters"
+    ),
     KeySpec("day:{p}:<YYYYMMDD>", "hash", "process", "process, api", "days after its day, by policy", "owners a day"),
     KeySpec("blocked:{p}", "hash", "api", "process, api", "none: a field a document", "documents on status lists"),
     KeySpec("phone:{p}:<phone>:<YYYYMMDD>", "set", "process", "process", "2 days", "phones that come often"),
@@ -63,11 +74,16 @@ KEY_TABLE: Final = (
     KeySpec("organisations:{p}", "hash", "api", "api", "none: a field each", "organisations"),
     KeySpec("org:{p}:<tin>", "zset", "dispatch", "api", "none: with its `holder`", "permits of an organisation"),
     KeySpec("person:{p}:<person>", "zset", "dispatch", "api", "none: with its `holder`", "employees"),
-    KeySpec("applications:{p}", "stream", "api, process", "process", "entries go when judged", "unconfirmed"),
+    KeySpec("applications:{p}", "stream", "api, process, dead", "process", "entries go when judged", "unconfirmed"),
     KeySpec("outbox:{p}", "stream", "api, process", "dispatch", "entries go when taken", "untransmitted"),
     KeySpec("feed:{p}", "hash", "api, process, dispatch", "dispatch", "none: a few counters", "nothing"),
     KeySpec(
-        "acts:{p}", "stream", "api, process, dispatch", "auditors, archive", "trimmed by age, once archived", "acts"
+        "acts:{p}",
+        "stream",
+        "api, process, dispatch, dead",
+        "auditors, archive",
+        "trimmed by age, once archived",
+        "acts",
     ),
     KeySpec("archive:{p}", "hash", "process", "process, audit", "none: a field a trail", "nothing"),
     KeySpec("imports:{p}", "stream", "api", "process", "entries go when done", "imports under way"),
@@ -81,9 +97,11 @@ KEY_TABLE: Final = (
         "none: a field a day, by policy",
         "nothing",
     ),
+    KeySpec("spools:{p}", "hash", "ingest", "api", "30 s after the last word", "ingest processes"),
     KeySpec("epochs", "list", "api", "api, dispatch", "none: an item each", "mass acts"),
     KeySpec("epochs_fed", "string", "dispatch", "dispatch", "none: one key", "nothing"),
     KeySpec("groups:{p}", "hash", "dispatch, other readers", "dispatch", "none: a field a group", "groups"),
+    KeySpec("mark:{p}", "string", "dispatch, api, process", "replicas", "none: one key", "nothing"),
     KeySpec("lease:<role>:{p}", "string", "process, dispatch", "process, dispatch", "5 s", "partitions"),
     KeySpec("fence:<role>:{p}", "string", "process, dispatch", "process", "none: a counter", "partitions"),
 )
@@ -149,6 +167,10 @@ class PartitionKeys(msgspec.Struct, frozen=True):
     day_keys: str
     """Of the first partition alone: the sealed keys of the days whose texts can still be read."""
     archive: str
+    mark: str
+    """What is written to replicas alone, and waited for."""
+    spools: str
+    """Of the first partition alone: what ingest processes replay."""
 
     def day(self, name: str) -> str:
         """Record hash of one day of arrival, `YYYYMMDD`."""
@@ -213,6 +235,8 @@ def partition_keys(tag: str) -> PartitionKeys:
         policies=f"policies:{p}",
         day_keys=f"day_keys:{p}",
         archive=f"archive:{p}",
+        mark=f"mark:{p}",
+        spools=f"spools:{p}",
     )
 
 

@@ -15,6 +15,7 @@ Status = Literal["draft", "submitted", "confirmed", "refused", "transmitted", "a
 Deed = Literal[
     "create", "submit", "edit", "confirm", "refuse", "transmit", "reactivate", "extend", "cancel", "delete", "check",
     "look_up", "register", "grant", "revoke", "proclaim", "propose", "withdraw", "block", "unblock",
+    "requeue", "drop",
 ]  # fmt: skip
 SealMethod = Literal["asan_imza", "e_signature"]
 
@@ -61,6 +62,10 @@ class AuditAct(Act, frozen=True, omit_defaults=True):
     from_ms: int = 0
     until_ms: int = 0
     """Of its place there; 0: no end."""
+    letter: str = ""
+    """Dead letter that was put back or dropped: its kind and name."""
+    reply_id: str = ""
+    """Of a letter that was a reply, or would have been one."""
 
 
 class Employee(msgspec.Struct, frozen=True):

@@ -92,6 +92,8 @@ class Reply(ReplyHead, frozen=True, gc=False, kw_only=True):
     expires_at: str
     """After this moment the reply is no longer worth sending."""
     text: str
+    ambiguous: bool | msgspec.UnsetType = msgspec.UNSET
+    """True: it was put back from the dead letters and may have been sent before."""
 
 
 class AuditRow(msgspec.Struct, frozen=True, gc=False, array_like=True):

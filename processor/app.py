@@ -15,6 +15,7 @@ from processor.approvals import Wordings
 from processor.archive.archiver import Archiver, trim
 from processor.batch import Preparer
 from processor.busy_phones import BusyPhones
+from processor.dead.census import Census
 from processor.employee_work import working
 from processor.erasure import Eraser
 from processor.held_replies import HeldReplies
@@ -118,7 +119,9 @@ async def serve(stop: asyncio.Event) -> int:
                 seal=seal,
                 wall_ms=_wall_ms,
             )
-            archiver = Archiver(wire_to(url), folder=current.archive, leases=lambda: leases.leases)
+            archiver = Archiver(
+                wire_to(url), folder=current.archive, leases=lambda: leases.leases, replicas=current.awaited
+            )
             beside = [
                 asyncio.create_task(worker.keep_house()),
                 asyncio.create_task(archiver.run()),
@@ -175,6 +178,7 @@ class _Worker:
         self._partitions = partitions
         self._leases = leases
         self._policies = policies
+        self._census = Census(client, lambda: [partitions[index] for index in leases.held])
         self._eraser = Eraser(client, partitions[0].day_keys)
         self._settings = current
         self._log = Log("process")
@@ -184,7 +188,7 @@ class _Worker:
         return {
             "ready": await answers(self._client),
             "role": "process",
-            "durability": self._settings.durability,
+            **self._settings.promise,
             "partitions": len(self._leases.held),
         }
 
@@ -219,6 +223,7 @@ class _Worker:
                     await trim(self._client, keys, before_ms=now_ms - retention.audit_days * DAY_MS)
                     oldest_ms = now_ms - retention.dead_days * DAY_MS
                     await self._client.execute_command("XTRIM", keys.dead, "MINID", "=", oldest_ms)
+                await self._census.round()
             except (RedisError, OSError, ValueError) as error:
                 self._log.warning("housekeeping put off", error=type(error).__name__)
             await asyncio.sleep(HOUSEKEEPING_S)

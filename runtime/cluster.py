@@ -25,15 +25,17 @@ class ClusterWire(Wire):
         self._slots = SlotMap(address)
         self._wires: dict[str, Wire] = {}
 
-    async def call(self, *commands: Command | Sequence[Any], timeout_s: float = TIMEOUT_S) -> list[Any]:
+    async def call(
+        self, *commands: Command | Sequence[Any], timeout_s: float = TIMEOUT_S, replicas: int = 0
+    ) -> list[Any]:
         """As `Wire.call`; where one node does not answer, it raises once all others have."""
         try:
             if not self._slots.is_known:
                 await self._slots.read()
-            replies = await self._sent(self._owners(commands), commands, timeout_s)
+            replies = await self._sent(self._owners(commands), commands, timeout_s, replicas)
             astray = [place for place, reply in enumerate(replies) if isinstance(reply, AskError | ClusterDownError)]
             if astray:
-                await self._redirect(commands, replies, astray, timeout_s)
+                await self._redirect(commands, replies, astray, timeout_s, replicas)
             return replies
         except STORE_ERRORS:
             self._slots.forget()
@@ -63,17 +65,17 @@ class ClusterWire(Wire):
         return [host or some for host in owners]
 
     async def _sent(
-        self, owners: Sequence[str], commands: Sequence[Command | Sequence[Any]], timeout_s: float
+        self, owners: Sequence[str], commands: Sequence[Command | Sequence[Any]], timeout_s: float, replicas: int
     ) -> list[Any]:
         """The replies of all, each command sent to the node beside it."""
         places: dict[str, list[int]] = {}
         for place, host in enumerate(owners):
             places.setdefault(host, []).append(place)
         if len(places) == 1:
-            return await self._wire(owners[0]).call(*commands, timeout_s=timeout_s)
+            return await self._wire(owners[0]).call(*commands, timeout_s=timeout_s, replicas=replicas)
         parts = await asyncio.gather(
             *(
-                self._wire(host).call(*[commands[place] for place in own], timeout_s=timeout_s)
+                self._wire(host).call(*[commands[place] for place in own], timeout_s=timeout_s, replicas=replicas)
                 for host, own in places.items()
             ),
             return_exceptions=True,
@@ -92,6 +94,7 @@ class ClusterWire(Wire):
         replies: list[Any],
         astray: Sequence[int],
         timeout_s: float,
+        replicas: int,
     ) -> None:
         """Send what was redirected where it belongs, in the order asked, and put its replies in their places."""
         targets: list[str] = []
@@ -113,7 +116,7 @@ class ClusterWire(Wire):
             again.append(commands[place])
             back.append(place)
         if again:
-            for place, reply in zip(back, await self._sent(targets, again, timeout_s), strict=True):
+            for place, reply in zip(back, await self._sent(targets, again, timeout_s, replicas), strict=True):
                 if place is not None:
                     replies[place] = reply
 

@@ -20,6 +20,8 @@ from lua.calls import Command
 from lua.store import Store
 
 TIMEOUT_S: Final = 5.0
+WAIT_S: Final = 1.0
+"""Longest wait for replicas."""
 _pack: Callable[[tuple[Any, ...]], bytes] = cast("Any", pack_command)
 STORE_ERRORS: Final = (StoreConnectionError, StoreTimeoutError, OSError)
 """The store is away, or an answer was lost: the outcome of a write is unknown."""
@@ -27,6 +29,10 @@ CONDITIONS: Final = frozenset(
     "LOADING READONLY MASTERDOWN CLUSTERDOWN TRYAGAIN MOVED ASK OOM MISCONF BUSY NOREPLICAS NOPERM UNBLOCKED".split()
 )
 """Error codes that tell of the store's state and not of the entries: they are waited out."""
+
+
+class NotReplicatedError(StoreConnectionError):
+    """Fewer replicas than asked have what was written; whether one of them will, nobody knows."""
 
 
 class Client(Store, Protocol):
@@ -61,6 +67,19 @@ def shown(url: str) -> str:
     return url if password is None else url.replace(f":{password}@", ":***@", 1)
 
 
+def wait_command(replicas: int) -> Command:
+    """What waits for what this connection wrote; for pipelines."""
+    return ["WAIT", replicas, int(WAIT_S * 1000)]
+
+
+def stored(counted: Any, replicas: int) -> None:
+    """NotReplicatedError where a WAIT's answer is not enough."""
+    if isinstance(counted, ResponseError):
+        raise NotReplicatedError(f"stored, and not waited for: {counted}")
+    if counted < replicas:
+        raise NotReplicatedError(f"stored by {counted} of {replicas} replicas")
+
+
 class Wire:
     """One connection of its own: commands go out in one write, their replies come back raw and in order."""
 
@@ -69,12 +88,16 @@ class Wire:
         self._pool = pool(url, None)
         self._connection: Any = None
 
-    async def call(self, *commands: Command | Sequence[Any], timeout_s: float = TIMEOUT_S) -> list[Any]:
+    async def call(
+        self, *commands: Command | Sequence[Any], timeout_s: float = TIMEOUT_S, replicas: int = 0
+    ) -> list[Any]:
         """Replies of all commands; an error reply stands in its place as a ResponseError.
 
-        Raises one of STORE_ERRORS where the outcome is unknown; the next call connects anew. Blocking commands
-        need a `timeout_s` above their own.
+        With `replicas`, so many have what the commands wrote. Raises one of STORE_ERRORS where the outcome is unknown;
+        the next call connects anew. Blocking commands need a `timeout_s` above their own, by 2 s with `replicas`.
         """
+        if replicas:
+            commands = (*commands, wait_command(replicas))
         try:
             async with asyncio.timeout(timeout_s):
                 if self._connection is None:
@@ -86,13 +109,16 @@ class Wire:
                 # The parser gives an error reply in its place. Around it the connection puts a time limit that is
                 # off, and words for a failure that is none: 0.4 us a reply, a thirtieth of ingest's time.
                 read = connection._parser.read_response
-                return [await read(disable_decoding=True) for _ in commands]
+                replies = [await read(disable_decoding=True) for _ in commands]
         except TimeoutError:
             await self.close()
             raise StoreTimeoutError(f"no answer within {timeout_s} s") from None
         except BaseException:
             await self.close()
             raise
+        if replicas:
+            stored(replies.pop(), replicas)
+        return replies
 
     async def execute_command(self, *args: Any) -> Any:
         """One command and its reply; an error reply is raised."""

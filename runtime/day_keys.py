@@ -17,14 +17,14 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from redis.exceptions import ConnectionError as StoreConnectionError
 from redis.exceptions import RedisError
 
-from permits.calendar import HOUR_MS, day_name, local_day
+from permits.calendar import DAY_MS, day_name, local_day
 from runtime.connection import STORE_ERRORS
 from runtime.errors import StartupError
 from runtime.keyring import KEY_BYTES, NONCE_BYTES, Keyring, UnsealedError
 from runtime.telemetry import Log
 
-AHEAD_MS: Final = 2 * HOUR_MS
-"""So long before its day a key is made: nothing waits at midnight, though the store be away for an hour."""
+AHEAD_MS: Final = DAY_MS
+"""So long before its day a key is made: nothing waits at midnight, though the store be away since the day before."""
 POLL_S: Final = 60.0
 """How long a process may go on reading what is erased."""
 SOON_S: Final = 1.0

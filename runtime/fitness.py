@@ -5,7 +5,7 @@ Reads what `durability` and `layout` need; writes `layout` at a store's first st
 
 from collections.abc import Awaitable, Callable
 
-from redis.exceptions import RedisError
+from redis.exceptions import NoPermissionError, RedisError
 
 from lua.keys import PartitionKeys
 from lua.library import LibraryDiffersError, ensure_loaded
@@ -15,6 +15,7 @@ from runtime import durability, layout
 from runtime.connection import Client, shown
 from runtime.errors import StartupError
 from runtime.settings import Settings
+from runtime.telemetry import DURABILITY
 
 Preparation = Callable[[Client, list[PartitionKeys]], Awaitable[None]]
 """Something that a role needs in its store before it can work."""
@@ -26,13 +27,20 @@ async def settled(
     """The keys of every partition, from a store that is fit and prepared; StartupError where it is not."""
     try:
         await durability.check(client, settings)
+        DURABILITY.info({name: str(value) for name, value in settings.promise.items()})
         partitions = await layout.settle(client, route)
         for prepare in preparations:
             await prepare(client, partitions)
     except LibraryDiffersError as error:
         raise StartupError(str(error)) from None
+    except NoPermissionError as error:
+        raise StartupError(
+            f"store {shown(url)}: {error}; only a worker may prepare an empty store: start a worker "
+            "(`icaze process`) first, and compare the store's users with deploy/acl/users.acl"
+        ) from None
     except (RedisError, OSError) as error:
-        raise StartupError(f"store {shown(url)}: {error}") from None
+        hint = "; ICAZE_REDIS_CA_FILE names who signed it" if "certificate verify failed" in str(error) else ""
+        raise StartupError(f"store {shown(url)}: {error}{hint}") from None
     return partitions
 
 

@@ -36,8 +36,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     redis_key_file: Annotated[str, Meta(description="its private key")] = ""
     data_dir: Annotated[str, Meta(description="where `up` keeps its data and keys")] = ".icaze"
     durability: Annotated[
-        Literal["memory", "fsync"], Meta(description="what an acknowledgement means: in memory, or on disk")
+        Literal["memory", "fsync", "replicated"],
+        Meta(description="what an acknowledgement means: in memory, on disk, or on disk and at the replicas"),
     ] = "fsync"
+    replicas: Annotated[
+        int, Meta(ge=1, le=16, description="replicas that must have what is acknowledged, at level `replicated`")
+    ] = 1
     partitions: Annotated[int, Meta(ge=1, le=1024, description="partitions of the store, fixed at its first start")] = (
         64
     )
@@ -63,6 +67,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     memory_limit: Annotated[
         float, Meta(gt=0, le=1, description="share of the store's maxmemory above which ingest answers 503")
     ] = 0.8
+    spool_dir: Annotated[
+        str,
+        Meta(description="where ingest keeps what it takes while the store is away; empty: spool in the data folder"),
+    ] = ""
+    spool_mb: Annotated[int, Meta(ge=0, description="largest spool of one ingest process, MiB; 0: none")] = 1024
     store_memory_mb: Annotated[int, Meta(ge=64, description="maxmemory of the embedded store")] = 4096
     batch: Annotated[int, Meta(ge=1, le=512, description="SMS decided in one call")] = 512
     lease_ms: Annotated[int, Meta(ge=2000, description="how long a silent process keeps its partitions")] = 5000
@@ -113,6 +122,16 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     )
 
     @property
+    def awaited(self) -> int:
+        """Replicas that are waited for: 0 below level `replicated`."""
+        return self.replicas if self.durability == "replicated" else 0
+
+    @property
+    def promise(self) -> dict[str, str | int]:
+        """The level as `/readyz` and the metrics name it."""
+        return {"durability": self.durability, "replicas": self.awaited}
+
+    @property
     def data(self) -> Path:
         """The data folder."""
         return Path(self.data_dir)
@@ -121,6 +140,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def archive(self) -> Path:
         """The folder of this process's segments."""
         return Path(self.archive_dir) if self.archive_dir else self.data / "archive"
+
+    @property
+    def spool(self) -> Path:
+        """The folder of the spools of this machine's ingest processes."""
+        return Path(self.spool_dir) if self.spool_dir else self.data / "spool"
 
 
 def load(environ: Mapping[str, str] | None = None) -> Settings:

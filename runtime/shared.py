@@ -18,22 +18,22 @@ class SharedWire:
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
-        self._asked: list[tuple[Sequence[Command], asyncio.Future[list[Any]]]] = []
+        self._asked: list[tuple[Sequence[Command], asyncio.Future[list[Any]], int]] = []
         self._sending: asyncio.Task[None] | None = None
 
-    async def send(self, commands: Sequence[Command]) -> list[Any]:
-        """Raw replies in order, error replies in their place; raises as `Wire.call` does."""
+    async def send(self, commands: Sequence[Command], replicas: int = 0) -> list[Any]:
+        """Raw replies in order, error replies in their place; waits for replicas and raises as `Wire.call` does."""
         if not commands:
             return []
         answer: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
-        self._asked.append((commands, answer))
+        self._asked.append((commands, answer, replicas))
         if self._sending is None:
             self._sending = asyncio.create_task(self._send())
         return await answer
 
-    async def ask(self, commands: Sequence[Command]) -> list[Any]:
+    async def ask(self, commands: Sequence[Command], replicas: int = 0) -> list[Any]:
         """As `send`; an error reply is raised."""
-        replies = await self.send(commands)
+        replies = await self.send(commands, replicas)
         for reply in replies:
             if isinstance(reply, ResponseError):
                 raise reply
@@ -48,14 +48,17 @@ class SharedWire:
         while self._asked:
             asked, self._asked = self._asked, []
             try:
-                replies = await self._wire.call(*[command for commands, _ in asked for command in commands])
+                replies = await self._wire.call(
+                    *[command for commands, _, _ in asked for command in commands],
+                    replicas=max(replicas for _, _, replicas in asked),
+                )
             except Exception as error:  # noqa: BLE001  # each asker gets it
-                for _, answer in asked:
+                for _, answer, _ in asked:
                     if not answer.done():
                         answer.set_exception(error)
                 continue
             start = 0
-            for commands, answer in asked:
+            for commands, answer, _ in asked:
                 if not answer.done():
                     answer.set_result(replies[start : start + len(commands)])
                 start += len(commands)

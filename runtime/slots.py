@@ -3,7 +3,7 @@
 import binascii
 import random
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, Final
 
 from redis.exceptions import AskError, MovedError, RedisError, ResponseError
@@ -20,18 +20,32 @@ KEYLESS: Final = frozenset(
 )
 _SECOND: Final = frozenset(("MEMORY", "OBJECT", "XGROUP", "XINFO"))
 """Commands whose second word is part of the name."""
+_NOWHERE: Final = 0
+_COUNTED: Final = -1
+_STREAMS: Final = -2
 
 
 def key_of(command: Sequence[Any]) -> Any:
     """The first key of a command, None where it has none; all keys of a command of ours share a slot."""
-    name, *more = command[0].split()  # redis-py's clients write some names with both words
-    if name in ("FCALL", "FCALL_RO"):
+    place = _where(command[0])
+    if place > 0:
+        return command[place]
+    if place == _COUNTED:
         return command[3] if int(command[2]) else None
-    if name in ("XREADGROUP", "XREAD"):
-        return command[command.index("STREAMS") + 1]
-    if name in KEYLESS:
-        return None
-    return command[2 if name in _SECOND and not more else 1]
+    return command[command.index("STREAMS") + 1] if place == _STREAMS else None
+
+
+@cache
+def _where(name: str) -> int:
+    """Where the key of a command stands, or how to find it; redis-py's clients write some names with both words."""
+    first, *more = name.split()
+    if first in ("FCALL", "FCALL_RO"):
+        return _COUNTED
+    if first in ("XREADGROUP", "XREAD"):
+        return _STREAMS
+    if first in KEYLESS:
+        return _NOWHERE
+    return 2 if first in _SECOND and not more else 1
 
 
 @lru_cache(maxsize=4096)

@@ -7,7 +7,7 @@ from bisect import bisect_left
 from typing import Any, Final
 
 import orjson
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 REGISTRY: Final = CollectorRegistry(auto_describe=True)
 """One a process: each role runs in a process of its own."""
@@ -27,12 +27,18 @@ class Ages(Histogram):
         self._buckets[bisect_left(self._upper_bounds, seconds)].inc(times)
 
 
+DURABILITY: Final = Info("icaze_durability", "what an acknowledgement means", registry=REGISTRY)
 SMS_ACCEPTED: Final = Counter("icaze_sms_accepted", "SMS stored and acknowledged", ["source"], registry=REGISTRY)
 SMS_REJECTED: Final = Counter("icaze_sms_rejected", "SMS refused at the door, by reason", ["reason"], registry=REGISTRY)
 APPEND_SECONDS: Final = Histogram(
     "icaze_append_seconds", "from the request to its entries on disk", buckets=_SECONDS, registry=REGISTRY
 )
 BACKLOG: Final = Gauge("icaze_backlog", "undecided SMS in all partitions", registry=REGISTRY)
+SPOOLED: Final = Counter("icaze_spooled", "SMS acknowledged from the spool", registry=REGISTRY)
+SPOOL_REPLAYED: Final = Counter("icaze_spool_replayed", "SMS of the spool that the store has", registry=REGISTRY)
+SPOOL_ENTRIES: Final = Gauge("icaze_spool_entries", "SMS in the spool that the store lacks", registry=REGISTRY)
+SPOOL_BYTES: Final = Gauge("icaze_spool_bytes", "size of the spool's files", registry=REGISTRY)
+SPOOL_DAMAGED: Final = Counter("icaze_spool_damaged", "files of the spool with damage, kept aside", registry=REGISTRY)
 DECIDED: Final = Counter("icaze_decided", "entries ended, by outcome", ["outcome"], registry=REGISTRY)
 IDS_REUSED: Final = Counter("icaze_ids_reused", "aggregator ids seen with other words", registry=REGISTRY)
 UNANSWERED: Final = Counter(
@@ -51,6 +57,9 @@ SEND_FAILURES: Final = Counter(
 REPLIES_DEAD: Final = Counter("icaze_replies_dead", "replies never sent, by reason", ["reason"], registry=REGISTRY)
 REPLY_AGE: Final = Ages(
     "icaze_reply_age_seconds", "from the decision to the operator's acceptance", buckets=_SECONDS, registry=REGISTRY
+)
+DEAD_LETTERS: Final = Gauge(
+    "icaze_dead_letters", "dead letters of held partitions, by kind and reason", ["kind", "reason"], registry=REGISTRY
 )
 GROUPS_DROPPED: Final = Counter(
     "icaze_groups_dropped", "reply readers dropped for silence", ["group"], registry=REGISTRY

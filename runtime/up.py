@@ -48,7 +48,7 @@ async def _up(stop: asyncio.Event) -> int:
     with _data_folder(current):
         if current.redis_url:
             return await _run_roles(stop, current, current.redis_url, None)
-        store = EmbeddedStore(current.data, fsync=current.durability == "fsync", memory_mb=current.store_memory_mb)
+        store = EmbeddedStore(current.data, fsync=current.durability != "memory", memory_mb=current.store_memory_mb)
         await store.start()
         try:
             return await _run_roles(stop, current, store.url, store)

@@ -9,7 +9,8 @@ from typing import Final
 
 from dispatch.ministry.port import Ministry, epoch_id
 from dispatch.outbox.transmission import backoff_s
-from lua.keys import EPOCHS_FED
+from lua.calls import mark_command
+from lua.keys import EPOCHS_FED, EPOCHS_MARK
 from permits.employees import Epoch
 from runtime.leases import Lease
 from runtime.shared import SharedWire
@@ -22,10 +23,11 @@ PARTITION: Final = 0
 class EpochFeed:
     """Transmits the epochs that the Ministry has not."""
 
-    def __init__(self, store: SharedWire, *, ministry: Ministry, epochs: Sequence[Epoch]) -> None:
+    def __init__(self, store: SharedWire, *, ministry: Ministry, epochs: Sequence[Epoch], replicas: int = 0) -> None:
         self._store = store
         self._ministry = ministry
         self._epochs = epochs
+        self._replicas = replicas
         self._fed = 0
         """As many are surely transmitted."""
         self._failures = 0
@@ -38,6 +40,8 @@ class EpochFeed:
         if not ours or len(self._epochs) <= self._fed or time.monotonic() < self._not_before_s:
             return
         self._fed = int(await self._store.execute_command("GET", EPOCHS_FED) or 0)
+        if self._replicas:
+            await self._store.ask([mark_command(EPOCHS_MARK)], self._replicas)
         for epoch in self._epochs[self._fed :]:
             outcome = await self._ministry.proclaim(epoch)
             name = epoch_id(epoch.number)

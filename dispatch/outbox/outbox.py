@@ -45,15 +45,18 @@ class Outbox:
         partitions: Sequence[PartitionKeys],
         keyring: Keyring,
         epochs: Epochs,
+        replicas: int = 0,
     ) -> None:
         self._leases = leases
         """The partitions that are ours now."""
         employment = Employment(store.send, route=route, partitions=partitions, keyring=keyring, epochs=epochs.known)
         settlement = Settlement(store, employment=employment, partitions=partitions, ack=ministry.ack)
         self._index = Index(store, route=route, partitions=partitions)
-        self._transmission = Transmission(store, ministry=ministry, settlement=settlement)
+        self._transmission = Transmission(store, ministry=ministry, settlement=settlement, replicas=replicas)
         self._epoch_feed = (
-            None if isinstance(ministry, NoMinistry) else EpochFeed(store, ministry=ministry, epochs=epochs.known)
+            None
+            if isinstance(ministry, NoMinistry)
+            else EpochFeed(store, ministry=ministry, epochs=epochs.known, replicas=replicas)
         )
         self._sweep = Sweep(store, partitions=partitions, index=self._index, epochs=epochs)
         self._log = Log("outbox")

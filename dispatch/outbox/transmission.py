@@ -17,7 +17,7 @@ from dispatch.operators.port import Outcome
 from dispatch.outbox.entries import Entry, entries
 from dispatch.outbox.settlement import Settlement
 from dispatch.outbox.window import Window
-from lua.calls import Command
+from lua.calls import Command, mark_command
 from runtime.leases import Lease
 from runtime.shared import SharedWire
 from runtime.telemetry import FEED_FAILURES, Log
@@ -53,10 +53,11 @@ class Sending:
 class Transmission:
     """The feed of one dispatcher."""
 
-    def __init__(self, store: SharedWire, *, ministry: Taker, settlement: Settlement) -> None:
+    def __init__(self, store: SharedWire, *, ministry: Taker, settlement: Settlement, replicas: int = 0) -> None:
         self._store = store
         self._ministry = ministry
         self._settlement = settlement
+        self._replicas = replicas
         self._held: dict[int, Held] = {}
         self._ready: tuple[deque[Sending], ...] = tuple(deque() for _ in COMPANY)
         self._failures = 0
@@ -79,7 +80,11 @@ class Transmission:
             for held, start in zip(roomy, starts, strict=True)
         ]
         more = False
-        for held, start, page in zip(roomy, starts, await self._store.ask(looks), strict=True):
+        pages = await self._store.ask(looks)
+        if self._replicas and any(pages):  # nothing is posted that they may lack
+            marks = [mark_command(held.lease.keys.mark) for held, page in zip(roomy, pages, strict=True) if page]
+            await self._store.ask(marks, self._replicas)
+        for held, start, page in zip(roomy, starts, pages, strict=True):
             if held.window.start != start:  # an event settled meanwhile has an owner's next before this page
                 more = True
                 continue

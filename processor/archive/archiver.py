@@ -19,7 +19,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from lua import archives
 from lua.archives import Head, Trail
-from lua.calls import id_after
+from lua.calls import id_after, mark_command
 from lua.keys import PartitionKeys
 from lua.store import Store
 from permits.calendar import DAY_MS
@@ -62,10 +62,11 @@ class _Chain(msgspec.Struct):
 class Archiver:
     """Archives the trails of the partitions whose leases are ours."""
 
-    def __init__(self, wire: Wire, *, folder: Path, leases: Callable[[], Sequence[Lease]]) -> None:
+    def __init__(self, wire: Wire, *, folder: Path, leases: Callable[[], Sequence[Lease]], replicas: int = 0) -> None:
         self._wire = wire
         self._folder = folder
         self._leases = leases
+        self._replicas = replicas
         self._chains: dict[tuple[int, Trail], _Chain] = {}
         self._log = Log("process")
 
@@ -112,6 +113,10 @@ class Archiver:
             entries, is_more = await self._unarchived(stream, chain.last)
             if not entries:
                 return
+            if self._replicas:  # a segment must not tell what a promoted replica has never heard of
+                (marked,) = await self._wire.call(mark_command(lease.keys.mark), replicas=self._replicas)
+                if isinstance(marked, ResponseError):
+                    raise marked
             said = await self._archive(lease, trail, chain, entries)
             if said != "moved":
                 del self._chains[lease.index, trail]

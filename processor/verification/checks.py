@@ -8,6 +8,7 @@ from permits.messages import AuditSettled
 from permits.outcomes import APPROVED, CANCELLATIONS, DEAD, DUPLICATE, MOVED, REASON_OF, SHED
 from permits.policy import Policy
 from processor.verification.accounts import Accounts, AtRest
+from processor.verification.buried import Buried, DeadLetters
 from processor.verification.finding import Finding
 from processor.verification.holds import Holds
 from processor.verification.identities import Identities, Lanes
@@ -44,6 +45,7 @@ class Checks:
         self._letters = Letters(rules)
         self._permits = Permits()
         self._accounts = Accounts(today)
+        self._buried = Buried()
         self._partition = Partition(0, "")
 
     def begin(self, partition: Partition) -> None:
@@ -52,6 +54,7 @@ class Checks:
         self._replies.begin(partition)
         self._notices.begin(partition)
         owned = (self._identities, self._lanes, self._quota, self._letters, self._permits, self._accounts, self._holds)
+        owned += (self._buried,)
         for check in owned:
             check.begin()
 
@@ -67,6 +70,7 @@ class Checks:
         self._permits.feed(entry)
         self._holds.feed(partition, entry)
         self._accounts.feed(entry)
+        self._buried.feed(entry)
         if entry.batch.policy not in self._policies:
             self._other_policies.add(entry.batch.policy)
         if not self._other_policies:
@@ -100,6 +104,11 @@ class Checks:
         self._notices.act(code, deed)
 
     @property
+    def buried(self) -> bool:
+        """Whether entries of this partition ended as dead letters: then `end` needs those that stand."""
+        return bool(self._buried.rows)
+
+    @property
     def unsent(self) -> bool:
         """Whether decisions of this partition lack a reply: then `end` needs the dead and the waiting ones."""
         return bool(self._replies.unsent)
@@ -113,8 +122,10 @@ class Checks:
         dead: Collection[str] = (),
         waiting: Collection[str] = (),
         held: Mapping[str, float] = types.MappingProxyType({}),
+        letters: DeadLetters | None = None,
     ) -> None:
         """Close the partition."""
+        self._buried.end(self._partition, letters)
         self._accounts.end(self._partition, rest)
         self._replies.end(self._partition, dead=dead, waiting=waiting)
         self._notices.end(self._partition, acts_from_ms)
@@ -174,5 +185,6 @@ class Checks:
             self._letters,
             self._permits,
             self._accounts,
+            self._buried,
         )
         return [finding for check in checks for finding in check.findings()]

@@ -161,13 +161,16 @@ async def _close(
     for day in sorted(record_days):
         async for field, value in store_at_rest.records(store, names.day(day_name(day))):
             checks.record(day, field, value)
+    needed = checks.unsent or checks.unsettled or checks.buried
+    dead = await store_at_rest.dead(store, names) if needed else store_at_rest.NO_DEAD
     checks.end(
         await store_at_rest.read_at_rest(store, names, {day: day_name(day) for day in count_days}),
         record_days=record_days,
         acts_from_ms=acts_from_ms,
-        dead=await store_at_rest.dead_replies(store, names) if checks.unsent or checks.unsettled else (),
+        dead=dead.replies if checks.unsent or checks.unsettled else (),
         waiting=await store_at_rest.waiting_replies(store, names) if checks.unsent else (),
         held=await store_at_rest.held_entries(store, names) if checks.unsettled else {},
+        letters=dead.letters if checks.buried else None,
     )
 
 

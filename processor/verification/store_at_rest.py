@@ -17,6 +17,7 @@ from permits.calendar import day_number
 from permits.employees import AuditAct
 from permits.messages import DEAD_DECODER, HELD_DECODER
 from processor.verification.accounts import AtRest
+from processor.verification.buried import DeadLetters
 from processor.verification.inputs import UnusableInputError
 from processor.verification.trail import PAGE
 from runtime.errors import StartupError
@@ -95,17 +96,42 @@ async def records(store: Store, key: str) -> AsyncIterator[tuple[bytes, bytes]]:
             return
 
 
-async def dead_replies(store: Store, names: PartitionKeys) -> set[str]:
-    """Ids of replies that stand in the dead letters, those of approvals that could not be told among them."""
-    found: set[str] = set()
+class Dead(msgspec.Struct, frozen=True):
+    """The dead letters of a partition, and what became of those that are not there any more."""
+
+    replies: set[str]
+    """Ids of replies among them, also of approvals that could not be told, and of those that were dropped."""
+    letters: DeadLetters
+
+
+NO_DEAD: Final = Dead(set(), DeadLetters(0, 0, 0, 0, 0))
+
+
+async def dead(store: Store, names: PartitionKeys) -> Dead:
+    """What stands among the dead letters, and what the acts tell of the others."""
+    info = await _stream(store, names.dead)
+    replies: set[str] = set()
+    standing, inbound = 0, 0
     async for payload in _payloads(store, names.dead):
+        standing += 1
         try:
             letter = DEAD_DECODER.decode(payload)
         except msgspec.DecodeError:
             continue
+        inbound += letter.kind == "inbound"
         if letter.reply_id is not msgspec.UNSET:
-            found.add(letter.reply_id)
-    return found
+            replies.add(letter.reply_id)
+    acted, inbound_acted = 0, 0
+    added: int = info.get(b"entries-added", 0)
+    if added > standing:  # somebody acted, or age has taken some
+        async for payload in _payloads(store, names.acts):
+            act = _act(names, payload)
+            if act.letter:
+                acted += 1
+                inbound_acted += act.letter.startswith("inbound ")
+                if act.deed == "drop":
+                    replies.add(act.reply_id)
+    return Dead(replies, DeadLetters(added, standing, inbound, acted, inbound_acted))
 
 
 async def waiting_replies(store: Store, names: PartitionKeys) -> set[str]:
@@ -137,12 +163,16 @@ async def held_entries(store: Store, names: PartitionKeys) -> dict[str, float]:
 async def acts(store: Store, names: PartitionKeys) -> AsyncIterator[tuple[str, str]]:
     """(permit code, deed) of each act on a permit; UnusableInputError where one cannot be read."""
     async for payload in _payloads(store, names.acts):
-        try:
-            act = _ACT.decode(payload)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise UnusableInputError(f"{names.acts}: {error}") from None
+        act = _act(names, payload)
         if act.code:
             yield act.code, act.deed
+
+
+def _act(names: PartitionKeys, payload: bytes) -> AuditAct:
+    try:
+        return _ACT.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise UnusableInputError(f"{names.acts}: {error}") from None
 
 
 async def _payloads(store: Store, stream: str) -> AsyncIterator[bytes]:

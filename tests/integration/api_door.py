@@ -26,6 +26,7 @@ from runtime.connection import Client, Wire
 from runtime.doors import shorten
 from runtime.epochs import Epochs
 from runtime.keyring import Keyring
+from runtime.settings import Settings
 from tests.day_records import static_struct
 
 Http = TestClient[Request, Application]
@@ -92,7 +93,7 @@ async def serving(
     app = build_app(
         operations(wires, Wire(url), clock, policy),
         verify=verify or dev_issuer.verifier(KEY, clock),
-        readiness=readiness_of(epochs_of(wires), "fsync"),
+        readiness=readiness_of(epochs_of(wires), Settings().promise),
     )
     door = TestServer(app)
     await door.start_server(access_log=None)  # as the role's own door

@@ -14,6 +14,7 @@ from api.guessing import Guessing
 from api.holders import Holders
 from api.limits import Bounds, Limits
 from api.me import MeDoor
+from api.seals import Seals
 from api.status import Status
 from api.wires import Wires
 from lua import changes
@@ -29,6 +30,7 @@ from runtime.connection import Client, Wire
 from runtime.employment import Employment
 from runtime.keyring import Keyring
 from runtime.permit_changes import Versioned
+from runtime.settings import Settings
 from tests.integration.api_door import (
     DIGEST,
     DOCUMENT,
@@ -58,9 +60,10 @@ async def serving(
     bounds: Bounds = AMPLE,
     patience_s: float = 2.0,
     rules: Policy = RULES,
+    seals: Seals | None = None,
 ) -> AsyncGenerator[Http]:
     """Status, checks and me; the limits' clock is the same as the records'."""
-    wires = Wires(url, patience_s=patience_s)
+    wires = Wires(url, patience_s=patience_s, seals=seals)
     holders = Holders(wires, partitions=PARTITIONS, route=ROUTE, policy=lambda: rules, epochs=epochs, now_ms=clock)
     guessing = Guessing(Limits(bounds), lambda: clock() / 1000)
     operations = [
@@ -71,7 +74,7 @@ async def serving(
         *MeDoor(holders, guessing).operations(),
     ]
     app = build_app(
-        operations, verify=dev_issuer.verifier(KEY, clock), readiness=readiness_of(epochs_of(wires), "fsync")
+        operations, verify=dev_issuer.verifier(KEY, clock), readiness=readiness_of(epochs_of(wires), Settings().promise)
     )
     door = TestServer(app)
     await door.start_server(access_log=None)

@@ -38,6 +38,7 @@ from processor.batch import Preparer
 from runtime.connection import Client
 from runtime.keyring import SenderSeal
 from runtime.permit_changes import Versioned
+from runtime.settings import Settings
 from tests.day_keys import every_day
 from tests.integration.api_door import DOCUMENT, PARTITIONS, ROUTE, Clock, plant
 from tests.integration.organisation_door import KEYRING, SYSTEM, TIN, Bulk
@@ -286,7 +287,7 @@ async def serving(
     regime = RegimeDoor(wires=wires, epochs=parts.epochs, route=ROUTE, now_ms=clock)
     doors = (officers, regime, OrganisationsDoor(organisations, now_ms=clock), permits)
     operations = [operation for door in doors for operation in door.operations()]
-    app = build_app(operations, verify=verify, readiness=readiness_of(parts.epochs, "fsync"))
+    app = build_app(operations, verify=verify, readiness=readiness_of(parts.epochs, Settings().promise))
     async with TestClient(TestServer(app)) as http:
         yield Desk(http, redis, clock, parts, naming)
     await wires.close()

@@ -31,6 +31,7 @@ from runtime.embedded import EmbeddedStore
 from runtime.employment import Employment
 from runtime.keyring import Keyring
 from runtime.permit_changes import Versioned
+from runtime.settings import Settings
 from tests.integration.api_door import NOON_MS, Clock, epochs_of
 
 Http = TestClient[Request, Application]
@@ -222,7 +223,7 @@ async def serving(url: str, redis: Client) -> AsyncGenerator[House]:
     ]
 
     operations = [operation for door in doors for operation in door.operations()]
-    app = build_app(operations, verify=verify, readiness=readiness_of(epochs_of(wires), "fsync"))
+    app = build_app(operations, verify=verify, readiness=readiness_of(epochs_of(wires), Settings().promise))
     async with TestClient(TestServer(app)) as http:
         yield House(http, redis, clock, wires, epochs, bulk)
     await wires.close()

@@ -174,6 +174,7 @@ def tending(
     epochs: list[Epoch] | None = None,
     partitions: Sequence[PartitionKeys] = PARTITIONS,
     leases: Sequence[Lease] | None = None,
+    replicas: int = 0,
 ) -> Running:
     """A loop on all partitions."""
     held = (
@@ -188,6 +189,7 @@ def tending(
         partitions=partitions,
         keyring=KEYRING,
         epochs=known(wire, epochs),
+        replicas=replicas,
     )
     return Running(outbox, wire, ministry)
 

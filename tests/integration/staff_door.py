@@ -22,6 +22,7 @@ from permits import policy as policies
 from permits.employees import AuditAct
 from permits.policy import Policy
 from runtime.connection import Client
+from runtime.settings import Settings
 from tests.integration.api_door import DOCUMENT, KEY, PARTITIONS, ROUTE, Clock, Http, epochs_of
 from tests.integration.holders_door import AMPLE, token_of
 
@@ -101,7 +102,7 @@ async def serving(
         ).operations(),
     ]
     app = build_app(
-        operations, verify=dev_issuer.verifier(KEY, clock), readiness=readiness_of(epochs_of(wires), "fsync")
+        operations, verify=dev_issuer.verifier(KEY, clock), readiness=readiness_of(epochs_of(wires), Settings().promise)
     )
     async with TestClient(TestServer(app)) as http:
         yield Staff(http, redis, clock, wires)

@@ -234,7 +234,13 @@ async def test_a_key_of_another_type_is_a_fault_and_not_a_store_away(
 async def test_readiness_names_role_and_durability(http: Http) -> None:
     response = await http.get("/readyz")
     assert response.status == 200
-    assert await response.json() == {"ready": True, "role": "api", "durability": "fsync", "pid": os.getpid()}
+    assert await response.json() == {
+        "ready": True,
+        "role": "api",
+        "durability": "fsync",
+        "replicas": 0,
+        "pid": os.getpid(),
+    }
 
 
 def requests_counted(route: str, status: int) -> float:

@@ -215,13 +215,13 @@ class LossyWire(Wire):
         super().__init__(url)
         self.left = losses
 
-    async def call(self, *commands: Sequence[Any], timeout_s: float = 5.0) -> list[Any]:
+    async def call(self, *commands: Sequence[Any], timeout_s: float = 5.0, replicas: int = 0) -> list[Any]:
         """As the wire's, but for the losses."""
         if commands[0][0] != "FCALL" or not self.left:
-            return await super().call(*commands, timeout_s=timeout_s)
+            return await super().call(*commands, timeout_s=timeout_s, replicas=replicas)
         self.left -= 1
         if self.left % 2:
-            await super().call(*commands, timeout_s=timeout_s)
+            await super().call(*commands, timeout_s=timeout_s, replicas=replicas)
         await self.close()
         raise StoreConnectionError("connection lost")
 

@@ -20,12 +20,12 @@ class CountingWire(Wire):
         self.writes: list[int] = []
         self.fault: Exception | None = None
 
-    async def call(self, *commands: Sequence[Any], timeout_s: float = 5.0) -> list[Any]:
+    async def call(self, *commands: Sequence[Any], timeout_s: float = 5.0, replicas: int = 0) -> list[Any]:
         """As the wire's, counted."""
         self.writes.append(len(commands))
         if self.fault is not None:
             raise self.fault
-        return await super().call(*commands, timeout_s=timeout_s)
+        return await super().call(*commands, timeout_s=timeout_s, replicas=replicas)
 
 
 @pytest.fixture

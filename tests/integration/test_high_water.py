@@ -68,10 +68,11 @@ async def test_too_full_a_memory_is_told(
         assert "memory is" in problem["detail"]
 
 
-async def test_a_store_that_stops_is_told_and_found_again_without_a_restart(
+async def test_without_a_spool_a_store_that_stops_is_told_and_found_again_without_a_restart(
     own_store: EmbeddedStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with ingesting(monkeypatch, settings_of(tmp_path, own_store.url, durability="fsync")) as http:
+    current = settings_of(tmp_path, own_store.url, durability="fsync", spool_mb=0)
+    async with ingesting(monkeypatch, current) as http:
         assert (await post(http, SMS))[0] == 202
         await own_store.stop()
         status, problem, headers = await post(http, SMS)
@@ -99,11 +100,11 @@ async def test_no_answer_comes_before_the_append(
         assert len(await stored(redis)) == 1
 
 
-async def test_a_store_that_hangs_is_told_in_time(
+async def test_without_a_spool_a_store_that_hangs_is_told_in_time(
     redis: Client, server: EmbeddedStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ingest.group_commit.ANSWER_S", 0.05)
-    async with ingesting(monkeypatch, settings_of(tmp_path, server.url)) as http:
+    async with ingesting(monkeypatch, settings_of(tmp_path, server.url, spool_mb=0)) as http:
         await redis.execute_command("CLIENT PAUSE", 60_000, "WRITE")
         try:
             status, _, headers = await post(http, SMS)
@@ -118,9 +119,9 @@ class DeafWire(Wire):
 
     refusals = 2
 
-    async def call(self, *commands: Sequence[Any], timeout_s: float = 5.0) -> list[Any]:
+    async def call(self, *commands: Sequence[Any], timeout_s: float = 5.0, replicas: int = 0) -> list[Any]:
         """As the wire's, but for the memory."""
-        *lengths, memory = await super().call(*commands, timeout_s=timeout_s)
+        *lengths, memory = await super().call(*commands, timeout_s=timeout_s, replicas=replicas)
         self.refusals -= 1
         return [*lengths, memory if self.refusals < 0 else ResponseError("NOPERM no INFO for you")]
 

@@ -98,9 +98,9 @@ class DrainingWire(CountingWire):
 
     lane: DecideLane | ReplyLane | None = None
 
-    async def call(self, *commands: Any, timeout_s: float = 5.0) -> list[Any]:
+    async def call(self, *commands: Any, timeout_s: float = 5.0, replicas: int = 0) -> list[Any]:
         """As the wire's."""
-        replies = await super().call(*commands, timeout_s=timeout_s)
+        replies = await super().call(*commands, timeout_s=timeout_s, replicas=replicas)
         reads_new = commands[-1][0] == "XRANGE" or commands[-1][-1] == ">"
         if self.lane is not None and reads_new and not replies[-1]:
             self.lane.stop()

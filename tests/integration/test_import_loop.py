@@ -85,11 +85,11 @@ class Cut(Wire):
         self.left = at
         self._after = after
 
-    async def call(self, *commands: Any, timeout_s: float = 5.0) -> list[Any]:
+    async def call(self, *commands: Any, timeout_s: float = 5.0, replicas: int = 0) -> list[Any]:
         self.left -= 1
         if self.left < 0 and not self._after:
             raise StoreConnectionError("cut")
-        replies = await super().call(*commands, timeout_s=timeout_s)
+        replies = await super().call(*commands, timeout_s=timeout_s, replicas=replicas)
         if self.left < 0:
             raise StoreConnectionError("cut")
         return replies

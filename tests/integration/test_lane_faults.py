@@ -75,12 +75,12 @@ class HoldingWire(Wire):
         super().__init__(url)
         self.holds = asyncio.Event()
 
-    async def call(self, *commands: Sequence[Any], timeout_s: float = 5.0) -> list[Any]:
+    async def call(self, *commands: Sequence[Any], timeout_s: float = 5.0, replicas: int = 0) -> list[Any]:
         """As the wire's, up to the decision."""
         if commands[0][0] == "FCALL":
             self.holds.set()
             await asyncio.Event().wait()
-        return await super().call(*commands, timeout_s=timeout_s)
+        return await super().call(*commands, timeout_s=timeout_s, replicas=replicas)
 
 
 async def test_a_lane_that_dies_between_read_and_decision_leaves_all_to_the_next(floor: Floor) -> None:
@@ -141,9 +141,9 @@ class ForgetfulWire(Wire):
     lost = 0
     decisions = 0
 
-    async def call(self, *commands: Sequence[Any], timeout_s: float = 5.0) -> list[Any]:
+    async def call(self, *commands: Sequence[Any], timeout_s: float = 5.0, replicas: int = 0) -> list[Any]:
         """As the wire's, but for some answers."""
-        replies = await super().call(*commands, timeout_s=timeout_s)
+        replies = await super().call(*commands, timeout_s=timeout_s, replicas=replicas)
         if commands[0][0] == "FCALL":
             self.decisions += 1
             if self.decisions % 2:

@@ -39,11 +39,11 @@ class Faulty(Wire):
     fails_before = 0
     fails_after = 0
 
-    async def call(self, *commands: Command | Sequence[Any], timeout_s: float = 5.0) -> list[Any]:
+    async def call(self, *commands: Command | Sequence[Any], timeout_s: float = 5.0, replicas: int = 0) -> list[Any]:
         if self.fails_before:
             self.fails_before -= 1
             raise StoreConnectionError("cut before")
-        replies = await super().call(*commands, timeout_s=timeout_s)
+        replies = await super().call(*commands, timeout_s=timeout_s, replicas=replicas)
         if self.fails_after:
             self.fails_after -= 1
             raise StoreConnectionError("cut after")

@@ -110,6 +110,8 @@ async def test_the_monitor_shows_what_stands_in_the_store(server: EmbeddedStore,
         "oldest_application_s": 1.0,
         "oldest_outbox_s": 60.0,
         "oldest_overdue_s": 3.0,
+        "spooled": 0,
+        "oldest_spooled_s": 0.0,
     }
     assert [row["partition"] for row in answer["partitions"]] == [0, 1, 2, 3]
     assert answer["partitions"][1] == {

@@ -249,9 +249,9 @@ class Counting(Wire):
 
     calls = 0
 
-    async def call(self, *commands: Command | Sequence[Any], timeout_s: float = 5.0) -> list[Any]:
+    async def call(self, *commands: Command | Sequence[Any], timeout_s: float = 5.0, replicas: int = 0) -> list[Any]:
         self.calls += 1
-        return await super().call(*commands, timeout_s=timeout_s)
+        return await super().call(*commands, timeout_s=timeout_s, replicas=replicas)
 
 
 async def test_what_is_settled_while_a_page_is_on_its_way_is_not_sent_again(
@@ -264,8 +264,10 @@ async def test_what_is_settled_while_a_page_is_on_its_way_is_not_sent_again(
     class Late(Wire):
         """Hands a page over only after its replies were settled."""
 
-        async def call(self, *commands: Command | Sequence[Any], timeout_s: float = 5.0) -> list[Any]:
-            answers = await super().call(*commands, timeout_s=timeout_s)
+        async def call(
+            self, *commands: Command | Sequence[Any], timeout_s: float = 5.0, replicas: int = 0
+        ) -> list[Any]:
+            answers = await super().call(*commands, timeout_s=timeout_s, replicas=replicas)
             if len(submitted) == 20 and answers[0] and answers[0][0][1]:
                 lane.settled([outgoing.entry_id for outgoing in submitted])
                 pages.append(len(answers[0][0][1]))
@@ -323,12 +325,14 @@ async def test_a_waiting_read_never_outlives_the_lease(server: EmbeddedStore, st
     blocks: list[int] = []
 
     class Noting(Wire):
-        async def call(self, *commands: Command | Sequence[Any], timeout_s: float = 5.0) -> list[Any]:
+        async def call(
+            self, *commands: Command | Sequence[Any], timeout_s: float = 5.0, replicas: int = 0
+        ) -> list[Any]:
             (command,) = commands
             if "BLOCK" in command:
                 blocks.append(int(command[list(command).index("BLOCK") + 1]))
                 lane.stop()
-            return await super().call(*commands, timeout_s=timeout_s)
+            return await super().call(*commands, timeout_s=timeout_s, replicas=replicas)
 
     lease = Lease(0, KEYS, "1", time.monotonic() + 0.06)
     lane = ReplyLane(lease, wire=Noting(server.url), submit=lambda _: None)

@@ -20,9 +20,9 @@ async def test_askers_of_one_turn_share_a_write_and_get_their_own_replies(
     writes: list[int] = []
     call = wire.call
 
-    async def counted(*commands: Command) -> list[object]:
+    async def counted(*commands: Command, replicas: int = 0) -> list[object]:
         writes.append(len(commands))
-        return await call(*commands)
+        return await call(*commands, replicas=replicas)
 
     monkeypatch.setattr(wire, "call", counted)
     answers = await asyncio.gather(*(shared.send([["ECHO", n], ["ECHO", -n]]) for n in range(100)), shared.send([]))

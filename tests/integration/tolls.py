@@ -45,10 +45,10 @@ class CountingWire(Wire):
         super().__init__(url)
         self.round_trips = 0
 
-    async def call(self, *commands: Any, timeout_s: float = TIMEOUT_S) -> list[Any]:
+    async def call(self, *commands: Any, timeout_s: float = TIMEOUT_S, replicas: int = 0) -> list[Any]:
         """As the wire's."""
         self.round_trips += 1
-        return await super().call(*commands, timeout_s=timeout_s)
+        return await super().call(*commands, timeout_s=timeout_s, replicas=replicas)
 
 
 async def server_counts(store: Store) -> Counter[str]:

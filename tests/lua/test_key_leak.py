@@ -17,9 +17,11 @@ WRITTEN_ELSEWHERE = {
     "epochs_fed",
     "phone:{p}:<phone>:<YYYYMMDD>",
     "day_keys:{p}",
+    "mark:{p}",
+    "spools:{p}",
 }
 """By plain commands: the first start writes the layout, a worker its phones, the dispatcher its indexes and epochs,
-whoever needs it a day's key.
+whoever needs it a day's key, ingest what it replays, and the mark is tested with real replicas.
 """
 
 

@@ -50,6 +50,7 @@ def test_every_function_that_python_names_is_in_the_source() -> None:
     named = {library.DECIDE, library.LEASE, library.RELEASE, library.JOIN, library.REGISTER, library.TRIM}
     named |= {library.BURY, library.CHANGE, library.CREATE, library.FORGET, library.PROCLAIM, library.ENLIST}
     named |= {library.ARCHIVED, library.ENACT, library.BLOCK, library.UNBLOCK}
-    named |= {library.RELEASE_HELD, library.WITHDRAW, library.BURY_HELD}
+    named |= {library.RELEASE_HELD, library.WITHDRAW, library.BURY_HELD, library.MARK}
+    named |= {library.REQUEUE, library.DROP}
     registered = set(re.findall(r"register_function(?:\{function_name = |\()'(\w+)'", library.source()))
     assert registered == named

@@ -191,8 +191,14 @@ class House:
         running.said("try: " if role == "up" else f"{role} ")
         return running
 
-    def call(self, *words: str, within_s: float = START_S, **environ: str) -> "subprocess.CompletedProcess[str]":
+    def call(self, *words: str, **environ: str) -> "subprocess.CompletedProcess[str]":
         """Run a command to its end."""
+        return self.patient(words, START_S, environ)
+
+    def patient(
+        self, words: Sequence[str], within_s: float, environ: Mapping[str, str]
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run a command that may take so long to its end."""
         environment = {**self.environ, **environ}
         return subprocess.run(
             [*ICAZE, *words], env=environment, capture_output=True, text=True, timeout=within_s, check=False

@@ -22,8 +22,9 @@ DOWN_MS: Final = 1000
 class Pair:
     """Two servers, one of them the master, and who watches them."""
 
-    def __init__(self, servers: list[Server], ports: list[int]) -> None:
+    def __init__(self, servers: list[Server], ports: list[int], watchers: "list[subprocess.Popen[bytes]]") -> None:
         self.servers = servers
+        self.watchers = watchers
         self.ports = ports
         self.url = "redis+sentinel://" + ",".join(f"127.0.0.1:{port}" for port in ports) + f"/{SERVICE}"
         never = Retry(NoBackoff(), 0)
@@ -82,7 +83,7 @@ def pair(folder: Path, *, fsync: bool = True) -> Generator[Pair, None, None]:
             )
             words = [str(binary()), str(settings), "--sentinel"]
             watchers.append(subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
-        made = Pair(servers, ports)
+        made = Pair(servers, ports, watchers)
         until(lambda: made.is_ready, "the sentinels")
         yield made
     finally:

@@ -167,6 +167,21 @@ def test_a_master_that_is_stopped_for_a_while_is_written_to_no_more(house: House
     assert sum(victim.client.xlen(stream) for stream in INBOUND) == 0
 
 
+@pytest.mark.timeout(240)
+def test_a_primary_that_is_stopped_for_a_while_is_written_to_no_more(house: House, day: Path, six: Cluster) -> None:
+    one = slot(tags(PARTITIONS)[0])
+    victim = six.owner(one)
+    busy = FarDay(house, day, six.url)
+    busy.open()
+    busy.begin(RATE)
+    busy.at(500)
+    victim.signal(signal.SIGSTOP)
+    until(lambda: six.owner(one) is not victim, "its replica takes over")
+    victim.signal(signal.SIGCONT)
+    until(lambda: is_linked(victim), "it follows its replica now")
+    busy.end()
+
+
 def migrate(formed: Cluster, source: Server, aim: Server, slots: tuple[int, int]) -> None:
     """Move slots with all they hold; returns when the aim owns them."""
     name = aim.client.execute_command("CLUSTER", "MYID")

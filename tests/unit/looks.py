@@ -14,7 +14,7 @@ class Planned(Wire):
         super().__init__("unix:///nowhere")
         self._looks = list(looks)
 
-    async def call(self, *commands: Command | Sequence[Any], timeout_s: float = 5.0) -> list[Any]:
+    async def call(self, *commands: Command | Sequence[Any], timeout_s: float = 5.0, replicas: int = 0) -> list[Any]:
         """The next planned answers."""
         planned = list(self._looks.pop(0))
         assert len(commands) == len(planned)

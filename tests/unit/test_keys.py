@@ -44,7 +44,8 @@ def test_every_key_of_a_partition_carries_its_tag() -> None:
     names += [keys.counts("20260101"), keys.lease("decide"), keys.fence("dispatch")]
     names += [keys.ends, keys.organisations, keys.applications, keys.outbox, keys.feed, keys.acts, keys.imports]
     names += [keys.senders("2026010100"), keys.holder(b"same"), keys.org("1234567890"), keys.person(bytes(8))]
-    names += [keys.bulk("0" * 32), keys.archive, keys.policies, keys.held, keys.day_keys]
+    names += [keys.bulk("0" * 32), keys.archive, keys.policies, keys.held, keys.day_keys, keys.mark]
+    names += [keys.spools]
     assert all(name.split("{")[1].split("}")[0] == "00th" for name in names)
     assert len(set(names)) == len(names)
 

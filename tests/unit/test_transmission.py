@@ -29,7 +29,7 @@ class Stream(SharedWire):
         self.entries = dict(enumerate(owners, 1))
         self.is_slow = False
 
-    async def ask(self, commands: Sequence[Command]) -> list[Any]:
+    async def ask(self, commands: Sequence[Command], replicas: int = 0) -> list[Any]:
         pages = [self._page(int(str(start).rpartition("-")[2].rstrip("'"))) for _, _, start, *_ in commands]
         for _ in range(20 if self.is_slow else 0):
             await asyncio.sleep(0)

@@ -23,6 +23,7 @@ from permits.messages import (
     Verdict,
 )
 from processor.verification.accounts import AtRest
+from processor.verification.buried import DeadLetters
 from processor.verification.checks import Checks
 from processor.verification.finding import EXAMPLES, Finding
 from processor.verification.inputs import UnusableInputError
@@ -105,6 +106,8 @@ class World:
     """What officers did to permits of the first partition."""
     acts_from_ms: int = 0
     held: dict[str, float] = field(default_factory=dict[str, float])
+    letters: DeadLetters | None = None
+    """Of the first partition; None: as many as its trail tells."""
     now_ms: int = NOON_MS + 3_600_000
 
     def __post_init__(self) -> None:
@@ -178,8 +181,12 @@ class World:
             assert checks.notified == (self.with_sink and number == 0)
             for code, deed in self.acts if number == 0 else ():
                 checks.act(code, deed)
+            dead = sum(entry.letters.count("X") for entry in self.trail[number] if isinstance(entry, AuditEntry))
+            assert checks.buried == (dead > 0)
+            letters = DeadLetters(added=dead, standing=dead, inbound=dead, acted=0, inbound_acted=0)
             checks.end(
                 self.rest[number],
+                letters=letters if self.letters is None or number else self.letters,
                 acts_from_ms=self.acts_from_ms,
                 record_days={day for day, _ in self.records[number]},
                 dead=self.dead,
@@ -728,6 +735,39 @@ def test_a_notice_whose_act_may_have_been_trimmed_is_left_out_and_said() -> None
     assert world.judged()["I5 notices"].note == "1 left out: older than the trail"
     world.acts_from_ms = NOON_MS - 2 * DAY_MS
     assert world.violated() == {"I5 notices"}
+
+
+@pytest.mark.parametrize(
+    "letters",
+    [
+        DeadLetters(added=1, standing=0, inbound=0, acted=1, inbound_acted=1),
+        DeadLetters(added=3, standing=2, inbound=1, acted=1, inbound_acted=0),
+    ],
+)
+def test_a_letter_that_was_put_back_or_dropped_is_accounted_for_by_its_act(letters: DeadLetters) -> None:
+    world = clean()
+    world.letters = letters
+    assert world.violated() == set()
+
+
+@pytest.mark.parametrize(
+    "letters",
+    [
+        DeadLetters(added=0, standing=0, inbound=0, acted=0, inbound_acted=0),
+        DeadLetters(added=1, standing=1, inbound=0, acted=0, inbound_acted=0),
+        DeadLetters(added=2, standing=1, inbound=1, acted=1, inbound_acted=1),
+    ],
+)
+def test_a_dead_entry_without_its_letter_is_noticed(letters: DeadLetters) -> None:
+    world = clean()
+    world.letters = letters
+    assert world.violated() == {"I8 dead letters"}
+
+
+def test_letters_that_age_has_taken_are_left_out() -> None:
+    world = clean()
+    world.letters = DeadLetters(added=2, standing=0, inbound=0, acted=1, inbound_acted=0)
+    assert world.judged()["I8 dead letters"].note == "1 left out: older than the trail"
 
 
 def test_the_totals_are_the_rows_by_what_became_of_them() -> None:

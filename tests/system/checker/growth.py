@@ -13,7 +13,7 @@ from tests.system.checker.evidence import Evidence
 from tests.system.checker.finding import Finding
 from tests.system.checker.store import Names, Store
 
-BY_AGE: Final = frozenset(("day", "counts", "senders", "phone", "import"))
+BY_AGE: Final = frozenset(("day", "counts", "senders", "phone", "import", "spools"))
 """Kinds whose every key has a time to live."""
 TRAILS: Final = frozenset(("audit", "acts", "dead"))
 PER_PARTITION: Final = frozenset(

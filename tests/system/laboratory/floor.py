@@ -5,25 +5,21 @@
 Every line is a link; every program but the operator is a post that is started again when it dies.
 """
 
-import os
-import socket
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 from types import MappingProxyType
-from typing import Any, Final, cast
+from typing import Any, Final
 
-from redis import Redis
 from redis.exceptions import RedisError
 
 from lua import library
 from lua.keys import partition_keys, tags
-from runtime.embedded import EmbeddedStore, server_binary, socket_path
 from tests.link import Link
-from tests.system.house import ICAZE, PARTITIONS, House, until
+from tests.system.house import ICAZE, PARTITIONS, House, ready, until
 from tests.system.laboratory.clock import Clock
 from tests.system.laboratory.history import History, wall_ms
 from tests.system.laboratory.needs import Needs
@@ -31,6 +27,7 @@ from tests.system.laboratory.police import Police
 from tests.system.laboratory.post import Post, Supervisor
 from tests.system.laboratory.pusher import Pusher
 from tests.system.laboratory.sends import Sends
+from tests.system.laboratory.server import Server
 from tests.system.laboratory.stage import Stage
 
 SETTLED_S: Final = 90.0
@@ -49,7 +46,7 @@ class Floor:
         self.history = History(folder / "history.ndjson", self.clock.now_ms if self.clock else wall_ms)
         self.sends = Sends(self.house.sink_log)
         self.house.furnish()
-        self.socket = socket_path(self.house.data)
+        self.server = Server(self.house.data, needs)
         self.links: dict[str, Link] = {}
         self.posts: dict[str, Post] = {}
         keys = [partition_keys(tag) for tag in tags(PARTITIONS)]
@@ -77,7 +74,7 @@ class Floor:
         self.sink = house.sink(*needs.sink)
         self._link("pushers")
         self._link("police")
-        self._post_store()
+        self.posts["store"] = Post("store", self.server.words, environ=self.store_environ)
         self._post("ingest", word=b"XADD", front=self.links["pushers"])
         self.posts["store"].watch(self.links["ingest"], b"XADD")
         for number in range(needs.workers):
@@ -122,14 +119,9 @@ class Floor:
         environ = {"ICAZE_OPERATOR_URL": f"http://127.0.0.1:{operator.port}/"}
         self._post(f"dispatch{suffix}", word=b"POST /", work=operator, environ=environ)
 
-    def _redis(self) -> Redis:
-        """A client past every link."""
-        return Redis(unix_socket_path=str(self.socket), socket_timeout=30)
-
     def ask(self, *command: object) -> Any:
-        """One command of the laboratory's own, and its reply."""
-        with self._redis() as redis:
-            return cast("Any", redis).execute_command(*command)
+        """One command to the store of the laboratory's own, and its reply."""
+        return self.server.ask(*command)
 
     def one_at_work(self) -> Post:
         """Any post that has begun work since its start, once there is one."""
@@ -187,11 +179,13 @@ class Floor:
         self.sends.look()
 
     def waiting(self) -> int:
-        """Entries of SMS and replies that still stand in the streams; -1 while the store is away."""
+        """SMS and replies that still wait, in ingest or in the streams; -1 while ingest or the store is away."""
+        ingest = ready(f"http://{self.links['pushers'].upstream}")
         try:
-            return sum(self.ask("XLEN", name) for name in (*self.inbound, *self.replies))
+            standing = sum(self.ask("XLEN", name) for name in (*self.inbound, *self.replies))
         except (RedisError, OSError):
             return -1
+        return standing + ingest.get("spooled", 0) if ingest else -1
 
     def last_words(self) -> str:
         """The end of each program's log, for a failure."""
@@ -226,34 +220,15 @@ class Floor:
         environ: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """A role with a link of its own to the store; `word` passing `work`, else that link, shows that it works."""
-        link = self._link(name, f"unix://{self.socket}")
+        link = self._link(name, self.server.url)
         environ = {**self.house.environ, "ICAZE_REDIS_URL": link.url, **environ}
         words = words or (*ICAZE, name.partition("-")[0])
         post = self.posts[name] = Post(name, words, environ=environ, front=front)
         post.watch(work or link, word)
 
-    def _post_store(self) -> None:
-        folder = self.house.data / "store"
-        folder.mkdir(parents=True, exist_ok=True)
-        words = EmbeddedStore(
-            self.house.data, fsync=self.needs.level == "fsync", memory_mb=self.needs.memory_mb
-        ).command(server_binary())
-        self.posts["store"] = Post("store", words, environ=self.store_environ)
-
     def _may_start(self, name: str) -> bool:
         """A role needs a store that answers; the store needs nothing."""
-        if name == "store":
-            with suppress(OSError):
-                os.unlink(self.socket)  # a killed server leaves it
-            return True
-        try:
-            with socket.socket(socket.AF_UNIX) as probe:
-                probe.settimeout(1)
-                probe.connect(str(self.socket))
-                probe.sendall(b"PING\r\n")
-                return probe.recv(16).startswith(b"+PONG")
-        except OSError:
-            return False
+        return self.server.cleared() if name == "store" else self.server.answers()
 
     def _begin_pusher(self, name: str, rate: float) -> None:
         pusher = Pusher(

@@ -143,12 +143,12 @@ class DiskFull(Experiment):
         floor.at_work("store")
         folder = floor.house.data / "store"
         ballast = folder / "ballast"
-        unknown = floor.history.counts.get("unknown", 0)
+        starts = floor.posts["store"].starts
         with ballast.open("wb", buffering=0) as file, suppress(OSError):
             while True:
                 file.write(bytes(4096))
         threading.Event().wait(1.0)
-        until(lambda: floor.history.counts.get("unknown", 0) > unknown, "a push that was not stored")
+        until(lambda: floor.posts["store"].starts > starts or not floor.posts["store"].alive, "the store's end")
         ballast.unlink()
         floor.fault(self.name)
         floor.go_on()

@@ -80,7 +80,7 @@ class Poison(Experiment):
 
     def hold(self, floor: Floor, found: Checked) -> None:
         """Each piece of garbage is a dead letter, and nothing else is one."""
-        told = floor.house.call("dead", "list", "--json", ICAZE_REDIS_URL=f"unix://{floor.socket}")
+        told = floor.house.call("dead", "list", "--json", ICAZE_REDIS_URL=floor.server.url)
         letters: list[dict[str, Any]] = [json.loads(line) for line in told.stdout.splitlines()]
         assert len(letters) == self._garbage, (self._garbage, letters[:10])
 

@@ -1,0 +1,1 @@
+"""Dead letters: listed, shown, put back, dropped, and counted."""

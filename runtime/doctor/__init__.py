@@ -1,0 +1,1 @@
+"""`icaze doctor`: what the connected store really promises, measured, and what to change."""

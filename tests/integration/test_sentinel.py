@@ -1,0 +1,123 @@
+"""A pair under three sentinels: whom the sentinels name, and whom none of us believes any more."""
+
+import asyncio
+import signal
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from redis.exceptions import RedisError
+
+from api.topology import MasterWires, wires_to
+from bench.cluster import until
+from lua.store import servers
+from runtime import durability
+from runtime.connection import STORE_ERRORS
+from runtime.errors import StartupError
+from runtime.sentinel import MasterWire
+from runtime.settings import Settings
+from runtime.topology import client_to, wire_to
+from tests.eventually import eventually
+from tests.system.sentinels import Pair, pair
+
+
+@pytest.fixture
+def watched() -> Iterator[Pair]:
+    """A fresh pair."""
+    with tempfile.TemporaryDirectory(prefix="icaze-") as folder, pair(Path(folder) / "p", fsync=False) as formed:
+        yield formed
+
+
+@pytest.fixture
+async def wire(watched: Pair) -> AsyncIterator[MasterWire]:
+    """A wire that has its connection."""
+    made = wire_to(watched.url)
+    assert isinstance(made, MasterWire)
+    assert await made.call(["SET", "epochs_fed", 1]) == [b"OK"]
+    yield made
+    await made.close()
+
+
+async def test_after_a_failover_all_three_kinds_write_to_the_new_master(watched: Pair, wire: MasterWire) -> None:
+    client, wires = client_to(watched.url), wires_to(watched.url)
+    assert (await client.execute_command("GET", "epochs_fed"), await wires.read(["GET", "epochs_fed"])) == (
+        b"1",
+        [b"1"],
+    )
+    old = watched.master
+    old.signal(signal.SIGSTOP)
+    await asyncio.to_thread(until, lambda: watched.master is not old, "a failover")
+    old.signal(signal.SIGCONT)
+    written = 0
+
+    async def write() -> bool:
+        nonlocal written
+        try:
+            await wire.execute_command("INCR", "by_wire")
+            await client.execute_command("INCR", "by_client")
+            await wires.write(["INCR", "by_api"])
+        except (RedisError, OSError):
+            return False
+        written += 1
+        return written == 50
+
+    await eventually(write, within_s=20)
+    new = watched.master.client
+    assert [int(new.get(name)) >= 50 for name in ("by_wire", "by_client", "by_api")] == [True] * 3
+    await client.aclose()
+    await wires.close()
+
+
+async def test_one_sentinel_of_three_is_not_believed(watched: Pair, wire: MasterWire) -> None:
+    for watcher in watched.watchers[:2]:
+        watcher.kill()
+        watcher.wait()
+    with pytest.raises(STORE_ERRORS, match="1 of 3 sentinels"):
+        await until_refused(wire)
+    client = client_to(watched.url)
+    with pytest.raises(STORE_ERRORS):
+        await client.execute_command("PING")
+    await client.aclose()
+
+
+async def until_refused(wire: MasterWire) -> None:
+    """Write until the sentinels' last word is too old."""
+    for _ in range(200):
+        await wire.call(["INCR", "epochs_fed"])
+        await asyncio.sleep(0.02)
+
+
+async def test_a_server_that_is_no_master_is_left_at_once(watched: Pair) -> None:
+    master, other = watched.servers
+    other.client.execute_command("REPLICAOF", "NO", "ONE")
+    master.client.execute_command("REPLICAOF", "127.0.0.1", other.port)
+    wire, wires = wire_to(watched.url), wires_to(watched.url)
+    assert isinstance(wires, MasterWires)
+    with pytest.raises(STORE_ERRORS, match="is a slave"):
+        await wire.call(["GET", "epochs_fed"])
+    with pytest.raises(STORE_ERRORS):
+        await wires.read(["GET", "epochs_fed"])
+    await wire.close()
+    await wires.close()
+
+
+async def test_the_replica_is_among_the_servers(watched: Pair) -> None:
+    client = client_to(watched.url)
+    roles = [(await server.execute_command("ROLE"))[0] for server in await servers(client)]
+    assert roles == [b"master", b"slave"]
+    await client.aclose()
+
+
+async def test_a_replica_that_would_not_sync_as_the_level_says_is_found_at_the_start(watched: Pair) -> None:
+    client = client_to(watched.url)
+    await durability.check(client, Settings(durability="memory"))
+    for server in watched.servers:
+        server.client.config_set("appendfsync", "always")
+    await durability.check(client, Settings())
+    watched.servers[1].client.config_set("appendfsync", "everysec")
+    with pytest.raises(StartupError, match="appendfsync everysec"):
+        await durability.check(client, Settings())
+    watched.servers[1].kill()
+    await durability.check(client, Settings())
+    await client.aclose()
