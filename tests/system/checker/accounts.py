@@ -33,11 +33,11 @@ def _streams(evidence: Evidence, finding: Finding) -> None:
         inbound, answers = layout.key("inbound", partition), layout.key("replies", partition)
         came, stands = store.added(inbound), store.length(inbound)
         finding.look(came == rows[partition] + stands, f"{inbound}: {came} came, {rows[partition]} rows, {stands} wait")
-        notices = sum(act["deed"] in ("cancel", "extend") for act in evidence.acts(partition))
+        notices = sum(act["deed"] in ("cancel", "extend", "requeue") for act in evidence.acts(partition))
         went = store.added(answers)
         finding.look(
             told[partition] <= went <= told[partition] + notices,
-            f"{answers}: {went} replies, {told[partition]} answers and at most {notices} notices",
+            f"{answers}: {went} replies, {told[partition]} answers and at most {notices} notices and replies put back",
         )
         buried, letters = layout.key("dead", partition), evidence.letters(partition)
         of_inbound = sum(letter["kind"] == "inbound" for letter in letters)
