@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 from redis import Redis
+from redis.cluster import RedisCluster
 
+from bench.cluster import cluster
 from runtime.embedded import EmbeddedStore
 from tests.system.checker.__main__ import main
 from tests.system.house import House
@@ -135,3 +137,16 @@ def test_an_empty_store_is_refused(checker: Checker, capsys: pytest.CaptureFixtu
     checker.world.store.flushall()
     assert main(["--redis", checker.url, "--history", str(write(tmp_path / "h", []))]) == 2
     assert "the key `layout` is missing" in capsys.readouterr().err
+
+
+def test_a_cluster_is_read_as_one_store(true: TrueHouse, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with cluster(tmp_path / "nodes", fsync=False) as three:
+        redis: Any = RedisCluster.from_url(f"redis://{three.primaries[0].host}")
+        checker = Checker(true, three.url, redis, tmp_path, capsys)
+        code, findings, _ = checker.look()
+        assert (code, of(findings, "ok")) == (0, ALL), findings
+        name = checker.world.named("day")[-1]
+        redis.persist(name)
+        _, findings, _ = checker.look()
+        assert findings["I11"]["examples"] == [f"{name}: no time to live"]
+        redis.close()

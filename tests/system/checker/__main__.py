@@ -28,7 +28,7 @@ from tests.system.checker import (
 from tests.system.checker.evidence import Evidence
 from tests.system.checker.finding import MOST_EXAMPLES, Finding
 from tests.system.checker.rules import Rules
-from tests.system.checker.store import Names, Store
+from tests.system.checker.store import Names, store_of
 
 POLICY: Final = Path("permits/policy.toml")
 HOUR_S: Final = 3600
@@ -55,7 +55,7 @@ def check(evidence: Evidence) -> list[Finding]:
 
 def gather(args: argparse.Namespace) -> Evidence:
     """Reads all that is looked at; Raises what its parts raise."""
-    store = Store(args.redis)
+    store = store_of(args.redis)
     of = layout.layout(store.string("layout"))
     return Evidence(
         store=store,
@@ -99,7 +99,7 @@ def main(words: list[str] | None = None) -> int:
         parser().error("--history is needed, or --snapshot")
     try:
         if args.snapshot is not None:
-            store = Store(args.redis)
+            store = store_of(args.redis)
             args.snapshot.write_text(json.dumps(growth.snapshot(store, Names(store))))
             return 0
         findings = check(gather(args))
