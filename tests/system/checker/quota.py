@@ -5,7 +5,7 @@ from typing import Final
 
 from tests.system.checker.evidence import Evidence
 from tests.system.checker.finding import Finding
-from tests.system.checker.layout import day_name, day_of
+from tests.system.checker.layout import date_of, day_of
 from tests.system.checker.model import BYTES
 from tests.system.checker.trail import Row
 
@@ -34,7 +34,7 @@ def permits(evidence: Evidence) -> Finding:
         day = day_of(row.asked_ms)
         for most, under in purpose.limits:
             had = sum(one in under for one in granted[row.owner, day])
-            finding.look(had < most, f"{row.sms_id}: permit {had + 1} of purpose {row.purpose} on {day_name(day)}")
+            finding.look(had < most, f"{row.sms_id}: permit {had + 1} of purpose {row.purpose} on {date_of(day)}")
         if (row.partition, row.entry_id) not in withdrawn:
             granted[row.owner, day].append(row.purpose)
         holds = set(regime.hold_minutes.values())
@@ -75,7 +75,7 @@ def _validity(evidence: Evidence, finding: Finding) -> None:
             found[f"{field}{entry[:4].hex()}", str(partition), quota_day, code] += 1
             for most, under in purpose.limits if purpose is not None else ():
                 had = sum(found[f"{field}{entry[:4].hex()}", str(partition), quota_day, one] for one in under)
-                finding.look(had <= most, f"{name}: permit {had} of purpose {code} on {day_name(quota_day)}")
+                finding.look(had <= most, f"{name}: permit {had} of purpose {code} on {date_of(quota_day)}")
 
 
 def _undone(row: Row, evidence: Evidence) -> list[str]:

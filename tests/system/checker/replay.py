@@ -6,7 +6,7 @@ from tests.system.checker import grammar
 from tests.system.checker.evidence import Evidence
 from tests.system.checker.finding import Finding
 from tests.system.checker.grammar import Reading
-from tests.system.checker.layout import day_name, day_of
+from tests.system.checker.layout import date_of, day_of
 from tests.system.checker.model import BYTES, Model
 from tests.system.checker.outside import Outside
 from tests.system.checker.rules import Purpose, Regime, holds
@@ -128,7 +128,7 @@ def _compare(evidence: Evidence, finding: Finding, wanted: dict[tuple[int, int, 
         says, by_model = stored.get(at, b""), wanted.get(at, b"")
         finding.look(
             says == by_model,
-            f"day record {day_name(day)}, partition {partition}, 0x{field}: {_told(says)}, "
+            f"day record {date_of(day)}, partition {partition}, 0x{field}: {_told(says)}, "
             f"by the model {_told(by_model)}",
         )
 
