@@ -201,7 +201,7 @@ class House:
         """Run a command that may take so long to its end."""
         environment = {**self.environ, **environ}
         return subprocess.run(
-            [*ICAZE, *words], env=environment, capture_output=True, text=True, timeout=within_s, check=False
+            [*ICAZE, *words], env=environment, capture_output=True, text=True, timeout=START_S, check=False
         )
 
     def sink(self, *words: str) -> Running:

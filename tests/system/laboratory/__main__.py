@@ -46,7 +46,7 @@ def main() -> int:
         if (name, arguments.seed) in made:
             continue
         experiment = EXPERIMENTS[name]()
-        runs = arguments.runs or experiment.long
+        runs = min(arguments.runs or experiment.long, experiment.most)
 
         def progress(line: str, number: int = number) -> None:
             errors.print(f"[{number}/{len(names)}] {line}", markup=False, highlight=False)

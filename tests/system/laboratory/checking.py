@@ -7,7 +7,9 @@ code with the product; `icaze verify` is the product's own, and must agree.
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
@@ -46,7 +48,7 @@ def checked(house: House, history: History, store: str) -> Checked:
 def _verify(found: Checked, house: House, history: History, store: str) -> None:
     _write_journal(history, house.journal)
     words = ["--journal", str(house.journal), "--sink", str(house.sink_log), "--json"]
-    done = house.patient(("verify", *words), PATIENCE_S, {"ICAZE_REDIS_URL": store})
+    done = _run(house, "-m", "icaze", "verify", *words, environ={"ICAZE_REDIS_URL": store})
     if done.returncode not in (0, 1):
         found.violated.append(f"icaze verify: {done.stderr[-500:]}")
         return
@@ -64,14 +66,7 @@ def _verify(found: Checked, house: House, history: History, store: str) -> None:
 def _check(found: Checked, house: House, history: History, store: str) -> None:
     words = ["--redis", store, "--history", str(history.path), "--sink", str(house.sink_log), "--json"]
     words += ["--keys", str(house.data / "keys"), "--logs", str(house.logs)]
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.system.checker", *words],
-        env=house.environ,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
+    done = _run(house, "-m", "tests.system.checker", *words)
     if done.returncode not in (0, 1):
         found.violated.append(f"the checker: {done.stderr[-500:]}")
         return
@@ -85,6 +80,20 @@ def _check(found: Checked, house: House, history: History, store: str) -> None:
         for name, said in by_name.items()
         if said["status"] == "broken"
     ]
+
+
+def _run(
+    house: House, *words: str, environ: Mapping[str, str] = MappingProxyType({})
+) -> "subprocess.CompletedProcess[str]":
+    """A program in the house's environment, to its end."""
+    return subprocess.run(
+        [sys.executable, *words],
+        env={**house.environ, **environ},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
 
 
 def _write_journal(history: History, journal: Path) -> None:

@@ -3,6 +3,7 @@
 To add one: a class in `experiments/`, and its name in the list there.
 """
 
+import sys
 from typing import ClassVar
 
 from tests.system.laboratory.checking import Checked
@@ -23,6 +24,8 @@ class Experiment:
     """Strikes in the tests."""
     long: ClassVar[int] = 20
     """Strikes of `make chaos`."""
+    most: ClassVar[int] = sys.maxsize
+    """Strikes that one house can take."""
 
     @property
     def strikes(self) -> tuple[str, ...]:

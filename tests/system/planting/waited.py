@@ -50,10 +50,11 @@ def a_cancel_of_another_permit(world: World) -> str:
     name, row = world.row("c")
 
     def another(fields: dict[bytes, bytes]) -> dict[bytes, bytes]:
-        if b"c" not in fields or row not in json.loads(fields[b"m"])["rows"]:
-            return fields
-        cancels = [[at, permit and [ANOTHER, *permit[1:]], over] for at, permit, over in json.loads(fields[b"c"])]
-        return {**fields, b"c": json.dumps(cancels).encode()}
+        rows, cancels = json.loads(fields[b"m"])["rows"], json.loads(fields.get(b"c", b"[]"))
+        for cancel in cancels:
+            if rows[cancel[0]] == row:
+                cancel[1][0] = ANOTHER
+        return {**fields, b"c": json.dumps(cancels).encode()} if cancels else fields
 
     world.rewrite(name, another)
     return f"{row[1]}: cancelled"

@@ -21,7 +21,7 @@ class Midnight(Experiment):
     says = "midnight in Baku under load"
     needs = Needs(clock=True, received_earlier_ms=5_000)
     alone = True
-    long = 3
+    most = 1
 
     def why_not(self) -> str | None:
         """The clock is a small library in C."""
@@ -29,16 +29,16 @@ class Midnight(Experiment):
 
     def prepare(self, floor: Floor) -> None:
         """Seconds before midnight."""
-        _set(floor)
+        assert floor.clock is not None
+        now = floor.clock.now_ms()
+        midnight = ((now + BAKU_MS) // DAY_MS + 1) * DAY_MS - BAKU_MS
+        floor.clock.shift(midnight - BEFORE_MS - now)
 
     def strike(self, floor: Floor) -> None:
-        """One midnight: the first is waited for, later ones are a day on."""
+        """The midnight, waited for."""
         clock = floor.clock
         assert clock is not None
         day = (clock.now_ms() + BAKU_MS) // DAY_MS
-        if floor.struck[self.name]:
-            _set(floor)
-            day = (clock.now_ms() + BAKU_MS) // DAY_MS
         floor.go_on()
         until(lambda: (clock.now_ms() + BAKU_MS) // DAY_MS > day, "midnight")
         floor.fault(self.name)
@@ -47,7 +47,7 @@ class Midnight(Experiment):
     def hold(self, floor: Floor, found: Checked) -> None:
         """Records stand under both days."""
         names = {name.rpartition(b":")[2] for name in floor.ask("KEYS", "day:*")}
-        assert len(names) > floor.struck[self.name], names
+        assert len(names) == 2, names
 
 
 class ClockBack(Experiment):
@@ -68,13 +68,6 @@ class ClockBack(Experiment):
         floor.clock.shift(floor.clock.shift_ms - HOUR_MS)
         floor.fault(self.name)
         floor.go_on(100)
-
-
-def _set(floor: Floor) -> None:
-    assert floor.clock is not None
-    now = floor.clock.now_ms()
-    midnight = ((now + BAKU_MS) // DAY_MS + 1) * DAY_MS - BAKU_MS
-    floor.clock.shift(floor.clock.shift_ms + midnight - BEFORE_MS - now)
 
 
 ALL: Final = (Midnight, ClockBack)
