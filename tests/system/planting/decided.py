@@ -29,7 +29,7 @@ def a_repeat_was_decided_again(world: World) -> str:
         (name, at, row)
         for name, at, batch, letters in world.batches()
         for row, letter in zip(batch["rows"], letters, strict=True)
-        if letter == "D" and row[3] == 0
+        if letter == "D" and row[3] == 0 and row[1] in world.pushed
     )
     world.edit_row(name, row[0], lambda row, letter: (row, "m"))
     world.count(name, "D0", -1)
