@@ -1,9 +1,13 @@
-"""The checker imports the standard library, redis-py and itself: nothing that it checks."""
+"""The checker imports the standard library, redis-py and itself, and knows the keys as the documents tell them."""
 
 import ast
+import re
 import sys
 from pathlib import Path
 
+from tests.system.checker import growth
+
+ROOT = Path(__file__).parents[2]
 CHECKER = Path(__file__).parents[1] / "system" / "checker"
 ITSELF = "tests.system.checker"
 
@@ -31,3 +35,12 @@ def test_it_imports_nothing_of_the_project() -> None:
 
 def test_no_file_of_it_is_a_room_for_everything() -> None:
     assert all(len(path.read_text().splitlines()) <= 300 for path in CHECKER.glob("*.py"))
+
+
+def test_it_knows_every_key_that_the_architecture_names() -> None:
+    table = re.findall(
+        r"^\| `([a-z_]+)[^|]*` \| (?:hash|list|set|stream|string|zset) ", (ROOT / "ARCHITECTURE.md").read_text(), re.M
+    )
+    known = growth.BY_AGE | growth.TRAILS | growth.PER_PARTITION | growth.SINGLE | growth.HOLDERS
+    assert len(table) > 25
+    assert set(table) <= known

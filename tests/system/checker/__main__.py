@@ -28,9 +28,10 @@ from tests.system.checker import (
 from tests.system.checker.evidence import Evidence
 from tests.system.checker.finding import MOST_EXAMPLES, Finding
 from tests.system.checker.rules import Rules
-from tests.system.checker.store import Names, Store
+from tests.system.checker.store import Names, store_of
 
 POLICY: Final = Path("permits/policy.toml")
+HOUR_S: Final = 3600
 CHECKS: Final = (
     acceptance.acknowledged,
     acceptance.identities,
@@ -52,8 +53,9 @@ def check(evidence: Evidence) -> list[Finding]:
     return sorted((look(evidence) for look in CHECKS), key=lambda finding: int(finding.invariant[1:]))
 
 
-def gather(store: Store, args: argparse.Namespace) -> Evidence:
-    """Reads all that is looked at; raises what its parts raise."""
+def gather(args: argparse.Namespace) -> Evidence:
+    """Reads all that is looked at; Raises what its parts raise."""
+    store = store_of(args.redis)
     of = layout.layout(store.string("layout"))
     return Evidence(
         store=store,
@@ -81,7 +83,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--policy", type=Path, default=POLICY, metavar="FILE", help="default %(default)s")
     made.add_argument("--logs", type=Path, metavar="DIR", help="logs of the house's programs")
     made.add_argument("--metrics", type=Path, nargs="*", default=[], metavar="FILE", help="what /metrics said")
-    made.add_argument("--within", type=float, metavar="S", help="seconds in which a decision must be told")
+    made.add_argument(
+        "--within", type=float, default=HOUR_S, metavar="S", help="for an answer (default: the legal hour)"
+    )
     made.add_argument("--baseline", type=Path, metavar="FILE", help="what --snapshot wrote of the same house earlier")
     made.add_argument("--snapshot", type=Path, metavar="FILE", help="write what stands now, for --baseline; no checks")
     made.add_argument("--json", action="store_true", help="the findings as JSON")
@@ -93,17 +97,15 @@ def main(words: list[str] | None = None) -> int:
     args = parser().parse_args(words)
     if args.history is None and args.snapshot is None:
         parser().error("--history is needed, or --snapshot")
-    store = Store(args.redis)
     try:
         if args.snapshot is not None:
+            store = store_of(args.redis)
             args.snapshot.write_text(json.dumps(growth.snapshot(store, Names(store))))
             return 0
-        findings = check(gather(store, args))
+        findings = check(gather(args))
     except (RedisError, OSError, ValueError, KeyError) as error:
         print(f"checker: {type(error).__name__}: {error}", file=sys.stderr)
         return 2
-    finally:
-        store.close()
     if args.json:
         print(json.dumps({"ok": not any(f.broken for f in findings), "findings": [f.told() for f in findings]}))
     else:

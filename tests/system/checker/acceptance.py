@@ -16,6 +16,8 @@ DAY_MS = 86_400_000
 def acknowledged(evidence: Evidence) -> Finding:
     """I1: an acknowledged SMS has an inbound entry and one decision; another has none or one."""
     finding = Finding("I1", "each acknowledged SMS has one decision", unchecked=evidence.trimmed)
+    if finding.unchecked:
+        return finding
     standing = evidence.standing("inbound")
     lost: list[str] = []
     for sms in evidence.history.sms.values():
@@ -30,7 +32,7 @@ def acknowledged(evidence: Evidence) -> Finding:
             finding.look(decided <= 1, f"{sms.id}: not acknowledged, {decided} decisions")
     if lost and standing and not evidence.history.is_quiet:
         finding.unchecked = f"{len(lost)} SMS are not decided, and {standing} entries wait"
-    elif lost and not evidence.trimmed:
+    elif lost:
         for name in lost:
             finding.look(False, f"{name}: acknowledged, and no trace of it")
     return finding
@@ -39,6 +41,8 @@ def acknowledged(evidence: Evidence) -> Finding:
 def identities(evidence: Evidence) -> Finding:
     """I2: one aggregator's id, one decision; repeats get the same answer."""
     finding = Finding("I2", "one id, one decision", unchecked=evidence.trimmed)
+    if finding.unchecked:
+        return finding
     first: dict[tuple[str, str], Row] = {}
     answers: dict[tuple[str, str], set[str]] = {}
     for row in evidence.trail.rows():

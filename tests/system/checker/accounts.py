@@ -33,16 +33,17 @@ def _streams(evidence: Evidence, finding: Finding) -> None:
         inbound, answers = layout.key("inbound", partition), layout.key("replies", partition)
         came, stands = store.added(inbound), store.length(inbound)
         finding.look(came == rows[partition] + stands, f"{inbound}: {came} came, {rows[partition]} rows, {stands} wait")
-        notices = sum(act["deed"] in ("cancel", "extend") for act in evidence.acts(partition))
+        notices = sum(act["deed"] in ("cancel", "extend", "requeue") for act in evidence.acts(partition))
         went = store.added(answers)
         finding.look(
             told[partition] <= went <= told[partition] + notices,
-            f"{answers}: {went} replies, {told[partition]} answers and at most {notices} notices",
+            f"{answers}: {went} replies, {told[partition]} answers and at most {notices} notices and replies put back",
         )
-        letters = sum(letter["kind"] == "inbound" for letter in evidence.letters(partition))
+        buried, letters = layout.key("dead", partition), evidence.letters(partition)
+        of_inbound = sum(letter["kind"] == "inbound" for letter in letters)
         finding.look(
-            letters <= dead[partition],
-            f"{layout.key('dead', partition)}: {letters} letters, {dead[partition]} in the trail",
+            of_inbound <= dead[partition] <= store.added(buried),
+            f"{buried}: {of_inbound} letters of inbound, {store.added(buried)} in all, {dead[partition]} in the trail",
         )
 
 

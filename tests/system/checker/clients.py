@@ -39,6 +39,7 @@ class History:
     """`shown` and `cancelled`."""
     faults: dict[str, int] = field(default_factory=dict[str, int])
     is_quiet: bool = False
+    last_ms: int = 0
     clock_was_set: bool = False
 
     def secrets(self) -> tuple[set[str], set[str]]:
@@ -49,11 +50,11 @@ class History:
 
 def history(path: Path) -> History:
     """The history of a run; ClientsError where a line is none of one."""
-    found, last_ms = History(), 0
+    found = History()
     for line in _lines(path, "event"):
         at_ms, event = line["at_ms"], line["event"]
-        found.clock_was_set |= at_ms < last_ms - STEP_MS
-        last_ms = at_ms
+        found.clock_was_set |= at_ms < found.last_ms - STEP_MS
+        found.last_ms = at_ms
         if event == "quiet":
             found.is_quiet = True
         elif event == "fault":
@@ -106,9 +107,9 @@ def _lines(path: Path, needed: str) -> list[dict[str, Any]]:
     for number, line in enumerate(raw.splitlines(), 1):
         try:
             said = json.loads(line)
-            if not {"at_ms", needed} <= said.keys():
-                raise KeyError(needed)
-        except (ValueError, KeyError, AttributeError) as error:
+            if missing := {"at_ms", needed} - said.keys():
+                raise ValueError(f"no {missing.pop()}")
+        except (ValueError, AttributeError) as error:
             raise ClientsError(f"{path}, line {number}: {error!r}") from None
         found.append(said)
     return found

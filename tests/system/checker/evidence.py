@@ -29,7 +29,7 @@ class Evidence:
     """None: the routing key is not at hand."""
     logs: Path | None = None
     metrics: tuple[Path, ...] = ()
-    within_s: float | None = None
+    within_s: float = 3600
     baseline: Path | None = None
 
     @cached_property
@@ -47,12 +47,12 @@ class Evidence:
 
     @cached_property
     def other_rules(self) -> str:
-        """Why the rules of the file cannot be held against the trail; empty: they can."""
+        """Why the rules at hand cannot be held against the trail; empty: they can."""
         others = {row.policy for row in self.trail.rows()} - {self.rules.version}
         return f"decided by other rules than the file's: {', '.join(sorted(others))} (--policy)" if others else ""
 
     def regime(self, row: Row) -> Regime:
-        """The regime in force for an SMS: at its receipt, at its arrival where that was earlier."""
+        """The rules for an SMS: those of its receipt; a gateway whose clock is ahead brings no other ones."""
         return self.rules.at(min(row.asked_ms, row.arrived_ms))
 
     @property

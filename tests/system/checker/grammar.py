@@ -1,4 +1,4 @@
-"""What an SMS says, for the forms that the laboratory and the synthetic day write: strict, and silent about others.
+"""What an SMS says, for the forms that the laboratory and the synthetic day write; silent about all others.
 
 Not the product's grammar: it takes a text apart into series, numbers and words, and gives no answer where a rule that
 it does not know might count.

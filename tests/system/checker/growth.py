@@ -13,12 +13,12 @@ from tests.system.checker.evidence import Evidence
 from tests.system.checker.finding import Finding
 from tests.system.checker.store import Names, Store
 
-BY_AGE: Final = frozenset(("day", "counts", "senders", "phone", "import"))
+BY_AGE: Final = frozenset(("day", "counts", "senders", "phone", "import", "spools"))
 """Kinds whose every key has a time to live."""
 TRAILS: Final = frozenset(("audit", "acts", "dead"))
 PER_PARTITION: Final = frozenset(
     ("inbound", "replies", "held", "blocked", "applications", "outbox", "feed", "archive", "imports", "groups", "ends",
-     "organisations", "policies", "day_keys", "lease", "fence")
+     "organisations", "policies", "day_keys", "lease", "fence", "mark")
 )  # fmt: skip
 SINGLE: Final = frozenset(("layout", "epochs", "epochs_fed", "members"))
 HOLDERS: Final = frozenset(("holder", "org", "person"))
@@ -84,9 +84,9 @@ def _kinds(evidence: Evidence, finding: Finding) -> None:
             known = kind in TRAILS | PER_PARTITION | SINGLE | HOLDERS
             finding.look(known, f"a key of no kind of the house: {name[:40]}")
     for kind in sorted(TRAILS | PER_PARTITION):
-        roles = 2 if kind in ("lease", "fence") else 1
+        most = partitions * (2 if kind in ("lease", "fence") else 1) + (kind == "mark")  # one where the epochs are
         stands = len(evidence.names.of(kind))
-        finding.look(stands <= partitions * roles, f"{kind}: {stands} keys of {partitions} partitions")
+        finding.look(stands <= most, f"{kind}: {stands} keys of {partitions} partitions")
 
 
 def _lasting(of: dict[str, Any]) -> int:

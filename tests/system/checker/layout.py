@@ -80,6 +80,11 @@ def day_name(day: int) -> str:
     return f"{EPOCH + timedelta(days=day):%Y%m%d}"
 
 
+def date_of(day: int) -> str:
+    """A day for people: `2026-01-01`."""
+    return f"{EPOCH + timedelta(days=day)}"
+
+
 def moment(at_ms: int) -> str:
     """An instant for people."""
     return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%H:%M:%S.%f}"[:-3]

@@ -9,6 +9,8 @@ from tests.system.checker.layout import day_of
 from tests.system.checker.rules import Purpose, Regime
 from tests.system.checker.trail import REFUSALS, Row
 
+BYTES: Final = 22
+"""Of an entry in a record."""
 ROOM: Final = 250
 """Entries that the records of one field may hold a day."""
 REPEATED_DAYS: Final = 2
@@ -104,17 +106,26 @@ class Model:
             (e for e in self._of[owner] if (e.digest, e.arrived_s) == (digest, arrived_s) and e.letter in letters), None
         )
 
-    def newest(self, row: Row) -> list[Entry]:
+    def cancellable(self, row: Row, regime: Regime) -> list[Entry]:
         """Permits that an SMS with the cancel word may end, the newest first: of its phone, and not over."""
         now_s = row.decided_ms // 1000
+        longest = max((purpose.honoured_days for purpose in regime.purposes.values()), default=0)
+
+        def stands(known: Entry) -> bool:
+            if known.minutes:
+                return known.begins_s + known.minutes * 60 > now_s
+            days = regime.purposes[row.purpose].honoured_days if row.purpose in regime.purposes else longest
+            return day_of(known.begins_s * 1000) > day_of(row.decided_ms) - days
+
         own = [
-            e
-            for e in self._of[row.owner]
-            if e.sender == row.sender
-            and row.purpose in (0, e.purpose)
-            and (e.letter == "w" or (e.letter == "a" and (not e.minutes or e.begins_s + e.minutes * 60 > now_s)))
+            known
+            for known in self._of[row.owner]
+            if known.sender == row.sender
+            and row.purpose in (0, known.purpose)
+            and (known.letter == "w" or (known.letter == "a" and stands(known)))
+            and (known.digest, known.arrived_s) not in row.passed_over
         ]
-        return sorted(own, key=lambda e: (e.begins_s, e.arrival_day), reverse=True)
+        return sorted(own, key=lambda known: (known.begins_s, known.arrival_day), reverse=True)
 
 
 def _is_same(known: Entry, row: Row, arrived_s: int, arrival_day: int) -> bool:

@@ -1,25 +1,23 @@
-"""I4: permits are within the quota of the rules then in force, and run as long as these say."""
+"""I4: permits are within the quota, and run as long as the rules say."""
 
 from collections import Counter, defaultdict
+from typing import Final
 
 from tests.system.checker.evidence import Evidence
 from tests.system.checker.finding import Finding
-from tests.system.checker.layout import day_name, day_of
+from tests.system.checker.layout import date_of, day_of
+from tests.system.checker.model import BYTES
 from tests.system.checker.trail import Row
 
-BYTES = 22
-"""Of an entry of a day record."""
+CHANNELS: Final = 2
 EARLIEST_MS, LATEST_MS = -48 * 3_600_000, 120_000
 """A gateway's time of receipt counts where it lies so far before and after arrival."""
 
 
 def permits(evidence: Evidence) -> Finding:
     """I4: grants per document, day and purpose within the quota of the rules then in force; validity as they say."""
-    finding = Finding(
-        "I4",
-        "permits are within the quota, and run as long as they may",
-        unchecked=evidence.trimmed or evidence.other_rules,
-    )
+    finding = Finding("I4", "permits are within the quota, and run as long as they may", unchecked=evidence.trimmed)
+    finding.unchecked = finding.unchecked or evidence.other_rules
     if finding.unchecked:
         return finding
     withdrawn = {(one.partition, one.entry_id) for one in evidence.trail.settled() if one.became == "withdrawn"}
@@ -28,16 +26,21 @@ def permits(evidence: Evidence) -> Finding:
     for row in evidence.trail.rows():
         if row.letter != "a":
             continue
-        purpose = evidence.regime(row).purposes.get(row.purpose)
+        regime = evidence.regime(row)
+        purpose = regime.purposes.get(row.purpose)
         if not finding.look(purpose is not None, f"{row.sms_id}: a permit of purpose {row.purpose}, which is none"):
             continue
         assert purpose is not None
         day = day_of(row.asked_ms)
         for most, under in purpose.limits:
             had = sum(one in under for one in granted[row.owner, day])
-            finding.look(had < most, f"{row.sms_id}: permit {had + 1} of purpose {row.purpose} on {day_name(day)}")
+            finding.look(had < most, f"{row.sms_id}: permit {had + 1} of purpose {row.purpose} on {date_of(day)}")
         if (row.partition, row.entry_id) not in withdrawn:
             granted[row.owner, day].append(row.purpose)
+        holds = set(regime.hold_minutes.values())
+        if len(regime.hold_minutes) < CHANNELS:
+            holds.add(0)
+        finding.look(row.hold_minutes in holds, f"{row.sms_id}: held {row.hold_minutes} min, by the rules {holds}")
         _receipt(evidence, finding, row)
     _validity(evidence, finding)
     return finding
@@ -72,7 +75,7 @@ def _validity(evidence: Evidence, finding: Finding) -> None:
             found[f"{field}{entry[:4].hex()}", str(partition), quota_day, code] += 1
             for most, under in purpose.limits if purpose is not None else ():
                 had = sum(found[f"{field}{entry[:4].hex()}", str(partition), quota_day, one] for one in under)
-                finding.look(had <= most, f"{name}: permit {had} of purpose {code} on {day_name(quota_day)}")
+                finding.look(had <= most, f"{name}: permit {had} of purpose {code} on {date_of(quota_day)}")
 
 
 def _undone(row: Row, evidence: Evidence) -> list[str]:

@@ -1,31 +1,25 @@
-"""I7: a plain model, replaying the trail's order over what the texts say, gives the letters, replies and records that
-stand.
-"""
+"""I7: a plain model, replaying the order of the trail, comes to what is stored."""
 
 import re
-from collections import defaultdict
 
 from tests.system.checker import grammar
 from tests.system.checker.evidence import Evidence
 from tests.system.checker.finding import Finding
 from tests.system.checker.grammar import Reading
-from tests.system.checker.layout import day_name, day_of
-from tests.system.checker.model import Model
+from tests.system.checker.layout import date_of, day_of
+from tests.system.checker.model import BYTES, Model
+from tests.system.checker.outside import Outside
 from tests.system.checker.rules import Purpose, Regime, holds
 from tests.system.checker.trail import Row, Settled
-
-BYTES = 22
-"""Of an entry of a day record."""
 
 
 def replayed(evidence: Evidence) -> Finding:
     """I7: a plain model over the trail's order gives exactly the letters, replies and records that stand."""
-    finding = Finding(
-        "I7", "the model, replaying the trail, gives what is stored", unchecked=evidence.trimmed or evidence.other_rules
-    )
+    finding = Finding("I7", "the model, replaying the trail, gives what is stored", unchecked=evidence.trimmed)
+    finding.unchecked = finding.unchecked or evidence.other_rules
     if finding.unchecked:
         return finding
-    busy, blocked = _documents_of_phones(evidence), _blocked(evidence)
+    outside = Outside(evidence)
     judged = unjudged = 0
     wanted: dict[tuple[int, int, str], bytes] = {}
     for partition, events in enumerate(evidence.trail.events):
@@ -39,7 +33,7 @@ def replayed(evidence: Evidence) -> Finding:
             row = event
             reading = _judge(evidence, finding, row)
             judged, unjudged = judged + (reading is not None), unjudged + (reading is None)
-            _decide(evidence, finding, model, row, busy, blocked)
+            _decide(evidence, finding, model, row, outside)
         for (field, day), entries in model.records.items():
             if entries:
                 wanted[partition, day, field] = b"".join(entry.packed() for entry in entries)
@@ -51,32 +45,11 @@ def replayed(evidence: Evidence) -> Finding:
     return finding
 
 
-def _decide(
-    evidence: Evidence,
-    finding: Finding,
-    model: Model,
-    row: Row,
-    busy: dict[tuple[str, int], set[str]],
-    blocked: set[str],
-) -> None:
+def _decide(evidence: Evidence, finding: Finding, model: Model, row: Row, outside: Outside) -> None:
+    """One row by the model, and what must have come of it."""
     regime = evidence.regime(row)
-    purpose, form = regime.purposes.get(row.asked), _form(evidence, regime, row)
-    if row.letter == "s" and row.shape:
-        most = regime.limits.get("documents_per_sender")
-        named = len(busy[row.sender, day_of(row.arrived_ms)])
-        finding.look(most is not None and named > most, f"{row.sms_id}: refused for {named} documents of one phone")
-        form = "s"
-    elif row.letter == "k" and form is None and purpose is not None and purpose.barred_by:
-        finding.look(row.owner in blocked, f"{row.sms_id}: refused for a list on which the document never stood")
-        form = "k"
-    elif row.letter in "cyn" and regime.cancel_word is not None:
-        form = row.letter
-        newest = model.newest(row)
-        if row.cancels is not None:
-            ended = next((e for e in newest if (e.digest, e.arrived_s) == row.cancels), None)
-            if finding.look(ended is not None, f"{row.sms_id}: cancelled a permit that was not its to cancel"):
-                assert ended is not None
-                ended.letter = "e" if row.letter == "c" else "v"
+    purpose = regime.purposes.get(row.asked)
+    form = outside.letter(finding, model, row, regime, _form(evidence, regime, row))
     letter = model.decide(row, form, regime, purpose)
     finding.look(letter == row.letter, f"{row.sms_id} ({row.entry_id}): decided {row.letter}, by the model {letter}")
     if row.is_decision and letter == row.letter and letter != "s":
@@ -131,6 +104,11 @@ def _judge(evidence: Evidence, finding: Finding, row: Row) -> Reading | None:
         f"{row.sms_id}: read as code {row.asked}, {row.shape or 'no document'}, {row.fault or 'no fault'}; "
         f"by the checker {reading.code}, {reading.document or 'no document'}, {reading.fault or 'no fault'}",
     )
+    word = evidence.regime(row).cancel_word
+    if word is not None and reading.document is not None and text.isascii():
+        asks = re.search(rf"(?<![A-Z]){word}(?![A-Z])", text.upper()) is not None
+        held_to = row.letter not in ("cyn" if not asks else "aq")
+        finding.look(held_to, f"{row.sms_id}: decided {row.letter}, {'with' if asks else 'without'} the cancel word")
     if hashes is not None:
         owner = hashes.owner(reading.document, phone)
         finding.look(owner == (row.partition, row.owner), f"{row.sms_id}: decided on another's record")
@@ -150,7 +128,8 @@ def _compare(evidence: Evidence, finding: Finding, wanted: dict[tuple[int, int, 
         says, by_model = stored.get(at, b""), wanted.get(at, b"")
         finding.look(
             says == by_model,
-            f"day record {day_name(day)} of {partition}, {field}: {_told(says)}, by the model {_told(by_model)}",
+            f"day record {date_of(day)}, partition {partition}, 0x{field}: {_told(says)}, "
+            f"by the model {_told(by_model)}",
         )
 
 
@@ -166,16 +145,3 @@ def _settle(model: Model, event: Settled, finding: Finding) -> None:
         entry.letter = "a" if event.became == "released" else "v"
         if event.became == "released":
             entry.delay_s = max(0, event.at_ms // 1000 - entry.arrived_s)
-
-
-def _documents_of_phones(evidence: Evidence) -> dict[tuple[str, int], set[str]]:
-    named: defaultdict[tuple[str, int], set[str]] = defaultdict(set)
-    for row in evidence.trail.rows():
-        if row.shape:
-            named[row.sender, day_of(row.arrived_ms)].add(row.owner)
-    return named
-
-
-def _blocked(evidence: Evidence) -> set[str]:
-    acts = (act for partition in evidence.partitions for act in evidence.acts(partition))
-    return {act["owner"] for act in acts if act["deed"] == "block"}

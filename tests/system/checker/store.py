@@ -1,15 +1,19 @@
-"""The store, as far as the checker reads it: one server. Another topology is another class with these methods."""
+"""The store, as far as the checker reads it: one server, or a Cluster."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
-from typing import Any
+from typing import Any, Final
+from urllib.parse import urlsplit
 
 from redis import Redis
 from redis.backoff import NoBackoff
+from redis.cluster import ClusterNode, RedisCluster
 from redis.exceptions import ResponseError
 from redis.retry import Retry
 
+CLUSTER: Final = "redis+cluster://"
 Entry = tuple[str, dict[str, bytes]]
 
 
@@ -92,6 +96,31 @@ class Store:
     def info(self, section: str) -> dict[str, Any]:
         """A section of INFO."""
         return self._redis.info(section)
+
+
+class Cluster(Store):
+    """The primaries of a Cluster as one store."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        login, _, hosts = parts.netloc.rpartition("@")
+        user, _, password = login.partition(":")
+        nodes = [ClusterNode(host, int(port)) for host, _, port in (one.rpartition(":") for one in hosts.split(","))]
+        self._redis: Any = RedisCluster(
+            startup_nodes=nodes, username=user or None, password=password or None, socket_timeout=30
+        )
+
+    def info(self, section: str) -> dict[str, Any]:
+        """A section of INFO: sums over the primaries; what is no number is left out."""
+        summed: Counter[str] = Counter()
+        for of_node in self._redis.info(section, target_nodes=RedisCluster.PRIMARIES).values():
+            summed.update({name: value for name, value in of_node.items() if isinstance(value, int)})
+        return dict(summed)
+
+
+def store_of(url: str) -> Store:
+    """The store that a URL names: `redis+cluster://host:port,…` is a Cluster."""
+    return Cluster(url) if url.startswith(CLUSTER) else Store(url)
 
 
 class Names:

@@ -10,6 +10,8 @@ from tests.system.checker.trail import Row
 
 CLOCK_MS = 50
 """By so much a send may seem to come before its decision: two processes round one clock."""
+SEAL_BYTES = 16
+"""Behind the JSON of an approval that is held."""
 VERDICTS = {"a": "approved", "c": "cancelled", "y": "cancelled"}
 
 
@@ -18,13 +20,14 @@ def replies(evidence: Evidence) -> Finding:
     finding = Finding("I5", "each decision is answered once, in time", unchecked=evidence.trimmed)
     if evidence.sent is None:
         finding.unchecked = "there is no operator's log"
+    if finding.unchecked or evidence.sent is None:
         return finding
     sends: dict[str, list[Sent]] = {}
     for one in evidence.sent:
         sends.setdefault(one.id, []).append(one)
     due = {reply_id: (row, since_ms) for reply_id, row, since_ms in _due(evidence)}
     dead, waiting = _buried(evidence), _waiting(evidence)
-    late = unsent = 0
+    unsent = 0
     for reply_id, (row, since_ms) in due.items():
         of_it = sends.get(reply_id, [])
         if not of_it:
@@ -41,13 +44,12 @@ def replies(evidence: Evidence) -> Finding:
         if not evidence.history.clock_was_set:
             early_ms = since_ms - CLOCK_MS - of_it[0].at_ms
             finding.look(early_ms <= 0, f"{row.sms_id}: told {early_ms} ms before it was to be told")
-            if evidence.within_s is not None:
-                took_s = (of_it[0].at_ms - since_ms) / 1000
-                late += took_s > evidence.within_s
-                finding.look(took_s <= evidence.within_s, f"{row.sms_id}: told after {took_s:.1f} s")
+            took_s = (of_it[0].at_ms - since_ms) / 1000
+            finding.look(took_s <= evidence.within_s, f"{row.sms_id}: told after {took_s:.1f} s")
     for reply_id, of_it in sends.items():
         again = [one for one in of_it[1:] if not one.is_ambiguous and of_it[0].status == "accepted"]
         finding.look(not again, f"{reply_id}: sent {len(of_it)} times, {len(again)} of them again without a mark")
+    _held(evidence, finding)
     notices = _notices(evidence)
     for reply_id, of_it in sends.items():
         if reply_id not in due:
@@ -58,8 +60,6 @@ def replies(evidence: Evidence) -> Finding:
         finding.notes.append(f"{unsent} replies still wait")
     if evidence.history.clock_was_set:
         finding.notes.append("times not compared: the clock was set")
-    elif evidence.within_s is None:
-        finding.notes.append("how late was not asked (--within)")
     return finding
 
 
@@ -77,6 +77,33 @@ def statuses(evidence: Evidence) -> Finding:
         finding.look(not backward, f"{one.id}: {one.status} after it was refused for good")
         last[one.id] = one
     return finding
+
+
+def _held(evidence: Evidence, finding: Finding) -> None:
+    """Each approval that is held: it waits, or it was told, withdrawn or cancelled, and is not overdue."""
+    gone = {(one.partition, one.entry_id) for one in evidence.trail.settled()}
+    cancelled = {(row.owner, row.cancels[0]) for row in evidence.trail.rows() if row.letter == "y" and row.cancels}
+    waiting = {
+        (partition, json.loads(member[:-SEAL_BYTES])[0]): due_ms
+        for partition in evidence.partitions
+        for member, due_ms in evidence.store.scored(evidence.layout.key("held", partition))
+    }
+    buried = {letter["entry_id"] for partition in evidence.partitions for letter in evidence.letters(partition)}
+    for row in evidence.trail.rows():
+        at = row.partition, row.entry_id
+        if not row.is_held or at in gone or (row.owner, row.digest) in cancelled:
+            continue
+        due_ms = waiting.pop(at, None)
+        is_there = due_ms is not None or row.entry_id in buried
+        if finding.look(is_there, f"{row.sms_id}: held, never told, and waits no more") and due_ms is not None:
+            least_ms = row.decided_ms + row.hold_minutes * 60_000
+            finding.look(
+                due_ms >= least_ms, f"{row.sms_id}: to be told {least_ms - due_ms:.0f} ms before its hold is over"
+            )
+            over_s = (evidence.history.last_ms - due_ms) / 1000
+            finding.look(over_s <= evidence.within_s, f"{row.sms_id}: waits {over_s:.0f} s longer than it was held")
+    for partition, entry_id in waiting:
+        finding.look(False, f"partition {partition}: approval of entry {entry_id} is held, and was never given")
 
 
 def _due(evidence: Evidence) -> Iterator[tuple[str, Row, int]]:

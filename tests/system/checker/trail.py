@@ -50,8 +50,10 @@ class Row:
     hold_minutes: int
     letter: str
     is_silent: bool
-    cancels: tuple[str, int] | None
+    cancels: tuple[str, int] | None = None
     """Digest and arrival, s, of the permit that it has cancelled."""
+    passed_over: frozenset[tuple[str, int]] = frozenset()
+    """Those that it might have cancelled, but for what an officer has done with them."""
 
     @property
     def is_decision(self) -> bool:
@@ -121,29 +123,30 @@ def _rows(place: str, fields: dict[str, bytes], partition: int) -> list[Row]:
     batch: dict[str, Any] = json.loads(fields["m"])
     rows, letters = batch["rows"], fields["v"].decode()
     silent = fields.get("w", b"0" * len(rows)).decode()
-    cancels = {row: permit for row, permit, _ in json.loads(fields.get("c", b"[]"))}
+    cancels = {row: (permit, passed) for row, permit, passed in json.loads(fields.get("c", b"[]"))}
     if batch["partition"] != partition or not len(rows) == len(letters) == len(silent):
         raise ValueError("another partition's, or not a letter for each row")
-    make: Any = Row
     return [
-        make(
+        Row(
             partition,
             place,
             batch["epoch"],
             batch["policy"],
             batch["decided_ms"],
-            *_static(row),
-            letter,
-            mute == "1",
-            (cancels[at][0], cancels[at][1]) if cancels.get(at) else None,
+            *row[:13],
+            hold_minutes=row[13] if len(row) > 13 else 0,
+            letter=letter,
+            is_silent=mute == "1",
+            **_cancelled(*cancels.get(at, (None, []))),
         )
         for at, (row, letter, mute) in enumerate(zip(rows, letters, silent, strict=True))
     ]
 
 
-def _static(row: list[Any]) -> tuple[Any, ...]:
-    """The fields that were known before the decision; the last may be left out."""
-    return (*row, 0) if len(row) == 13 else tuple(row)
+def _cancelled(permit: list[Any] | None, passed: list[list[Any]]) -> dict[str, Any]:
+    """What an SMS with the cancel word has done."""
+    named = None if permit is None else (permit[0], permit[1])
+    return {"cancels": named, "passed_over": frozenset((digest, arrived_s) for digest, arrived_s in passed)}
 
 
 def _settled(fields: dict[str, bytes]) -> list[Settled]:

@@ -3,7 +3,7 @@
 A plant takes the world and returns words that the counter-example must hold.
 """
 
-from tests.system.planting import decided, kept
+from tests.system.planting import decided, kept, waited
 from tests.system.planting.world import PLANTS, Plant, World
 
-__all__ = ["PLANTS", "Plant", "World", "decided", "kept"]
+__all__ = ["PLANTS", "Plant", "World", "decided", "kept", "waited"]
