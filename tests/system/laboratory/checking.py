@@ -7,7 +7,7 @@ code with the product; `icaze verify` is the product's own, and must agree.
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -37,11 +37,11 @@ class Checked(msgspec.Struct):
     """Facts that the checker has looked at, by invariant."""
 
 
-def checked(house: House, history: History, store: str) -> Checked:
-    """Findings of both over the history; `store` is the address of a store at rest."""
+def checked(house: House, history: History, store: str, metrics: Sequence[Path] = ()) -> Checked:
+    """Findings of both over the history; `store` is the address of a store at rest, `metrics` what its roles say."""
     found = Checked()
     _verify(found, house, history, store)
-    _check(found, house, history, store)
+    _check(found, house, history, store, metrics)
     return found
 
 
@@ -63,9 +63,10 @@ def _verify(found: Checked, house: House, history: History, store: str) -> None:
             found.violated.append(f"{name} {check['status']} {check['violations']}: {why}")
 
 
-def _check(found: Checked, house: House, history: History, store: str) -> None:
+def _check(found: Checked, house: House, history: History, store: str, metrics: Sequence[Path]) -> None:
     words = ["--redis", store, "--history", str(history.path), "--sink", str(house.sink_log), "--json"]
     words += ["--keys", str(house.data / "keys"), "--logs", str(house.logs)]
+    words += ["--metrics", *map(str, metrics)] if metrics else []
     done = _run(house, "-m", "tests.system.checker", *words)
     if done.returncode not in (0, 1):
         found.violated.append(f"the checker: {done.stderr[-500:]}")

@@ -93,7 +93,7 @@ def _run(experiment: Experiment, floor: Floor, row: Row, runs: int, progress: Ca
         told_s = time.monotonic()
         progress(f"{experiment.name}: {run + 1} of {runs} runs, struck {row.struck}, {floor.acknowledged} acknowledged")
     floor.settle()
-    found = checked(floor.house, floor.history, floor.server.url)
+    found = checked(floor.house, floor.history, floor.server.url, floor.metrics())
     row.acknowledged = len({event["id"] for event in floor.history.events() if event["event"] == "acknowledged"})
     row.decided, row.sent, row.ambiguous = found.decided, found.sent, found.ambiguous
     row.lost, row.doubled, row.looked = found.lost, found.doubled, found.looked

@@ -5,6 +5,7 @@
 Every line is a link; every program but the operator is a post that is started again when it dies.
 """
 
+import urllib.request
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import Future
@@ -186,6 +187,16 @@ class Floor:
         except (RedisError, OSError):
             return -1
         return standing + ingest.get("spooled", 0) if ingest else -1
+
+    def metrics(self) -> list[Path]:
+        """What each role that runs now says of itself to all who ask, a file each."""
+        folder = self.house.folder / "metrics"
+        folder.mkdir(exist_ok=True)
+        for name, post in self.posts.items():
+            if post.alive and post.door is not None:
+                with urllib.request.urlopen(f"{post.door}/metrics", timeout=10) as answer:  # noqa: S310
+                    (folder / name).write_bytes(answer.read())
+        return sorted(folder.iterdir())
 
     def last_words(self) -> str:
         """The end of each program's log, for a failure."""

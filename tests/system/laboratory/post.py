@@ -65,11 +65,16 @@ class Post:
                 self._found = self._front is None
                 self.running = house.run(self.words, self.environ)
                 self.starts += 1
-            if self.running is not None and not self._found and self._front is not None:
-                line = next((line for line in list(self.running.lines) if "http://" in line), None)
-                if line is not None:
-                    self._front.upstream = line.split("http://", 1)[1].split()[0].strip("/")
-                    self._found = True
+            if not self._found and self._front is not None and (door := self.door) is not None:
+                self._front.upstream = door.removeprefix("http://")
+                self._found = True
+
+    @property
+    def door(self) -> str | None:
+        """The URL of its door, once it has told it."""
+        lines = list(self.running.lines) if self.running is not None else []
+        line = next((line for line in lines if "http://" in line), None)
+        return None if line is None else "http://" + line.split("http://", 1)[1].split()[0].strip("/")
 
     def said(self, words: str) -> int:
         """How often the process that stands here has logged some words."""
