@@ -10,16 +10,20 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import msgspec
+from msgspec.structs import replace
 from redis.exceptions import RedisError, ResponseError
 
+from lua.keys import SLOTS
 from lua.store import Store
 from runtime import embedded, lifecycle, settings
+from runtime.address import store_address
 from runtime.connection import Wire, shown
 from runtime.doctor import clock, disk, facts, hints, replicas
 from runtime.doctor.clock import Clocks
 from runtime.doctor.facts import Facts
 from runtime.doctor.finding import LEVELS, Finding, Level, worst
 from runtime.errors import StartupError
+from runtime.slots import SlotMap, slot_of
 from runtime.topology import client_to, wire_to
 
 _MARKS: Final = {"ok": "ok    ", "warn": "warn  ", "unsafe": "UNSAFE"}
@@ -57,11 +61,41 @@ async def _run(arguments: argparse.Namespace) -> int:
 
 
 async def diagnosed(url: str, level: Level, wanted: int, clocks: Clocks | None = None) -> Diagnosis:
-    """Everything looked at, once, and judged; StartupError where the store is away."""
+    """Everything looked at, once, and judged, at each primary; StartupError where the store is away."""
+    address = store_address(url)
+    if address.kind != "cluster":
+        return await _diagnosed(url, facts.KEY, level, wanted, clocks)
+    slots = SlotMap(address)
+    try:
+        await slots.read()
+    except (RedisError, OSError) as error:
+        raise StartupError(f"store {shown(url)}: {error}") from None
+    each = {
+        host: await _diagnosed(address.of(host), _key_of(slots, host), level, wanted, clocks)
+        for host in slots.primaries
+    }
+    given = [found.gives for found in each.values()]
+    return Diagnosis(
+        shown(url),
+        level,
+        None if None in given else next(one for one in LEVELS if one in given),
+        all(found.safe for found in each.values()),
+        [replace(one, name=f"{host} {one.name}") for host, found in each.items() for one in found.findings],
+    )
+
+
+def _key_of(slots: SlotMap, host: str) -> str:
+    """A key that this node owns."""
+    names = (f"mark:{{doctor{number}}}" for number in range(SLOTS))
+    return next(name for name in names if slots.owner(slot_of(name)) == host)
+
+
+async def _diagnosed(url: str, key: str, level: Level, wanted: int, clocks: Clocks | None) -> Diagnosis:
+    """One server."""
     wire = wire_to(url)
     try:
         async with aclosing(client_to(url)) as store:
-            seen = await _seen(store, wire, url, wanted, clocks or Clocks(_clock_of(store)))
+            seen = await _seen(store, wire, url, key, wanted, clocks or Clocks(_clock_of(store)))
     except (RedisError, OSError) as error:
         raise StartupError(f"store {shown(url)}: {error}") from None
     finally:
@@ -83,8 +117,8 @@ class _Seen(msgspec.Struct, frozen=True):
     is_ours: bool
 
 
-async def _seen(store: Store, wire: Wire, url: str, wanted: int, clocks: Clocks) -> _Seen:
-    known = await facts.read(store)
+async def _seen(store: Store, wire: Wire, url: str, key: str, wanted: int, clocks: Clocks) -> _Seen:
+    known = await facts.read(store, key)
     try:
         measured: disk.Measured | str = await disk.measured(store, known)
     except ResponseError as error:

@@ -14,7 +14,7 @@ import msgspec
 from redis.exceptions import ResponseError
 
 from lua.store import Store
-from runtime.doctor.facts import KEY, KEY_S, Facts
+from runtime.doctor.facts import KEY_S, Facts
 from runtime.doctor.finding import Finding, Level, ms, needed
 
 WRITES: Final = 30
@@ -68,7 +68,7 @@ async def measured(store: Store, facts: Facts) -> Measured:
 
     answers = [await timed("PING") for _ in range(WRITES)]
     before = await _aof_us(store)
-    writes = [await timed("SET", KEY, "", "EX", KEY_S) for _ in range(WRITES)]
+    writes = [await timed("SET", facts.key, "", "EX", KEY_S) for _ in range(WRITES)]
     after = await _aof_us(store)
     return Measured(
         min(writes),
@@ -144,7 +144,7 @@ async def _waitaof_s(store: Store, facts: Facts) -> float | None:
     began = time.perf_counter()
     try:
         for _ in range(WAITS):
-            await store.execute_command("SET", KEY, "", "EX", KEY_S)
+            await store.execute_command("SET", facts.key, "", "EX", KEY_S)
             await store.execute_command("WAITAOF", 1, 0, WAITAOF_MS)
     except ResponseError:  # not there before 7.2
         return None

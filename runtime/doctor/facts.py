@@ -36,6 +36,8 @@ class Facts(msgspec.Struct, frozen=True):
     """Source by name, of the libraries that begin as ours do."""
     denied: list[str]
     """Commands that the user may not give."""
+    key: str = KEY
+    """That may be written to try it; of a Cluster's node one that it owns."""
 
     @property
     def name(self) -> str:
@@ -48,8 +50,8 @@ class Facts(msgspec.Struct, frozen=True):
         return str(self.info.get(f"{self.name}_version", "0"))
 
 
-async def read(store: Store) -> Facts:
-    """What one server says; raises as the client does where it is away."""
+async def read(store: Store, key: str) -> Facts:
+    """What one server says, and whether it takes a key; raises as the client does where it is away."""
     denied: list[str] = []
 
     async def asked(words: tuple[str | int, ...], name: str, otherwise: Any) -> Any:
@@ -65,9 +67,9 @@ async def read(store: Store) -> Facts:
     info = await asked(("INFO", "everything"), "info", {})
     config = await asked(("CONFIG GET", *CONFIG), "config|get", {})
     found = await asked(("FUNCTION", "LIST", "LIBRARYNAME", "permits_*", "WITHCODE"), "function|list", [])
-    for words in (("TIME",), ("WAIT", 0, 1), ("SET", KEY, "", "EX", KEY_S)):
+    for words in (("TIME",), ("WAIT", 0, 1), ("SET", key, "", "EX", KEY_S)):
         await asked(words, str(words[0]).lower(), None)
-    return Facts(info, config, dict(map(_library, found)), denied)
+    return Facts(info, config, dict(map(_library, found)), denied, key)
 
 
 def _library(flat: Any) -> tuple[str, str]:

@@ -7,7 +7,7 @@ import msgspec
 from redis.exceptions import ResponseError
 
 from runtime.connection import WAIT_S, Wire, wait_command
-from runtime.doctor.facts import KEY, KEY_S, Facts
+from runtime.doctor.facts import KEY_S, Facts
 from runtime.doctor.finding import Finding, Level, ms
 from runtime.durability import replicas_of
 
@@ -67,7 +67,7 @@ async def waited(wire: Wire, facts: Facts, wanted: int) -> Waited:
     if facts.info.get("role") != "master" or not replicas_of(facts.info):
         return Waited(0, 0.0)
     began = time.perf_counter()
-    replies = await wire.call(["SET", KEY, "", "EX", KEY_S], wait_command(wanted))
+    replies = await wire.call(["SET", facts.key, "", "EX", KEY_S], wait_command(wanted))
     refused = next((str(reply) for reply in replies if isinstance(reply, ResponseError)), "")
     return Waited(0 if refused else replies[1], time.perf_counter() - began, refused)
 

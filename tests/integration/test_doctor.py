@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from bench.cluster import cluster
 from icaze import main
-from lua.library import LIBRARY
+from lua.library import LIBRARY, source
 from runtime import lifecycle
 from runtime.connection import Client, connect
 from runtime.doctor import clock, hints
@@ -129,6 +130,23 @@ async def test_a_pair_in_step_gives_replicated_and_a_cut_link_does_not(tmp_path:
         found = await diagnosed(pair.primary.url, "fsync", 1)
         assert of(found, "lag").severity == "warn"
         assert found.safe
+
+
+async def test_every_primary_of_a_cluster_is_looked_at(tmp_path: Path) -> None:
+    with cluster(tmp_path / "three", primaries=3) as three:
+        for server in three.primaries:
+            server.client.execute_command("FUNCTION", "LOAD", source())
+        found = await diagnosed(three.url, "fsync", 1)
+        assert (found.safe, found.gives) == (True, "fsync")
+        assert len({finding.name.partition(" ")[0] for finding in found.findings}) == 3
+        three.primaries[1].client.config_set("appendfsync", "everysec")
+        three.primaries[2].client.execute_command("FUNCTION", "FLUSH")
+        found = await diagnosed(three.url, "fsync", 1)
+        assert (found.safe, found.gives) == (False, "memory")
+        unsafe = {finding.name for finding in found.findings if finding.severity == "unsafe"}
+        assert f"{three.primaries[1].host} appendfsync" in unsafe
+        assert {name.partition(" ")[0] for name in unsafe} == {three.primaries[1].host}
+        assert of(found, f"{three.primaries[2].host} library").seen.startswith("missing")
 
 
 async def test_a_replica_is_no_primary(tmp_path: Path) -> None:
