@@ -47,6 +47,10 @@ class Server:
         self.process: subprocess.Popen[bytes] | None = None
         self.is_asleep = False
 
+    def keep(self, name: str, value: str) -> None:
+        """A setting for its next starts."""
+        self._words += [f"--{name}", value]
+
     def start(self) -> None:
         """Run it; returns once it answers."""
         environ = {**ALLOCATOR, **os.environ}

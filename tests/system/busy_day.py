@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from runtime.embedded import EmbeddedStore
-from tests.system.house import PARTITIONS, House, holds, until
+from tests.system.house import PARTITIONS, House, holds, ready, until
 
 MESSAGES: Final = 3000
 RATE: Final = 500
@@ -45,6 +45,7 @@ class Day:
     def end(self) -> dict[str, int]:
         """Let all finish, hold the promises against what is left; what replay, sink and verification counted."""
         assert self.replay.ended() == 0, self.replay.errors()
+        until(lambda: ready(self.ingest.door("ingest")).get("spooled") == 0, "the spool is empty")
         until(lambda: holds(self.worker.door("process"), PARTITIONS), "the worker has all partitions")
         until(lambda: holds(self.dispatcher.door("dispatch"), PARTITIONS), "the dispatcher has all partitions")
         for role in (self.ingest, self.worker, self.dispatcher, self.sink):
