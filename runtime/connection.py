@@ -113,6 +113,9 @@ class Wire:
         except TimeoutError:
             await self.close()
             raise StoreTimeoutError(f"no answer within {timeout_s} s") from None
+        except RuntimeError as error:  # uvloop's word for a connection that was reset meanwhile
+            await self.close()
+            raise StoreConnectionError(f"the connection is gone: {error}") from None
         except BaseException:
             await self.close()
             raise

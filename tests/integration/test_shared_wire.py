@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+import uvloop
 from redis.exceptions import ConnectionError as StoreConnectionError
 from redis.exceptions import ResponseError
 
@@ -55,3 +56,17 @@ async def test_an_asker_that_gives_up_does_not_disturb_the_others(server: Embedd
     one.cancel()
     assert await two == [b"two"]
     await shared.close()
+
+
+def test_a_connection_that_uvloop_has_closed_is_the_stores_failure(server: EmbeddedStore) -> None:
+    async def asked() -> None:
+        wire = Wire(server.url)
+        await wire.execute_command("PING")
+        wire._connection._writer.transport.abort()  # pyright: ignore[reportPrivateUsage]  # as a reset does
+        await asyncio.sleep(0.05)
+        with pytest.raises(StoreConnectionError):
+            await wire.execute_command("PING")
+        assert await wire.execute_command("PING") == b"PONG"
+        await wire.close()
+
+    uvloop.run(asked())
