@@ -1,6 +1,7 @@
 """A real Cluster of three primaries: where commands go, and what becomes of those that find their slot gone."""
 
 import asyncio
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from redis.exceptions import ResponseError
 
 from api.cluster_wires import ClusterWires
+from api.seals import Seals
 from bench.cluster import Cluster, Server, cluster, until
 from ingest.high_water import HighWater
 from lua.keys import SLOTS, PartitionKeys, partition_keys, slot, tags
@@ -18,7 +20,7 @@ from lua.store import primaries, servers
 from processor.erasure import REWRITE, Eraser
 from runtime.address import store_address
 from runtime.cluster import ClusterClient, ClusterWire
-from runtime.connection import STORE_ERRORS
+from runtime.connection import STORE_ERRORS, NotReplicatedError
 from runtime.settings import Settings
 from runtime.slots import SlotMap, key_of, slot_of
 
@@ -213,6 +215,40 @@ async def test_whom_we_have_not_heard_for_long_is_trusted_as_long_as_the_others_
     slots.forget()  # as another call does that failed
     with pytest.raises(STORE_ERRORS):
         await slots.trust("127.0.0.1:1")
+
+
+async def test_each_owner_waits_for_its_own_replica_also_with_what_was_redirected_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runtime.connection.WAIT_S", 0.3)
+    with cluster(tmp_path / "c", replicas=3, fsync=False) as formed:
+        wire, client = ClusterWire(store_address(formed.url)), ClusterClient(store_address(formed.url))
+        sealed = ClusterWires(store_address(formed.url), seals=Seals(1))
+        await ensure_loaded(client)
+        appends = [["XADD", keys.inbound, "1-1", "m", "x"] for keys in KEYS]
+        assert await wire.call(*appends, replicas=1) == [b"1-1"] * len(KEYS)
+        assert await sealed.read(*(["XLEN", keys.inbound] for keys in KEYS)) == [1] * len(KEYS)
+        formed.replicas[1].signal(signal.SIGSTOP)
+        by_owner = [here(formed, server)[1:] for server in formed.primaries]  # without the slot that moves below
+        for keys, is_whole in zip(by_owner, (True, False, True), strict=True):
+            if is_whole:
+                assert await wire.call(["XADD", keys[0].inbound, "2-1", "m", "x"], replicas=1) == [b"2-1"]
+                assert await sealed.read(["XLEN", keys[0].inbound]) == [2]
+                continue
+            with pytest.raises(NotReplicatedError, match="0 of 1"):
+                await wire.call(["XADD", keys[0].inbound, "2-1", "m", "x"], replicas=1)
+            with pytest.raises(NotReplicatedError, match="0 of 1"):
+                await sealed.read(["XLEN", keys[0].inbound])
+        with pytest.raises(NotReplicatedError, match="0 of 1"):
+            await wire.call(*(["XADD", keys[1].inbound, "3-1", "m", "x"] for keys in by_owner), replicas=1)
+        formed.replicas[1].signal(signal.SIGCONT)
+        await wire.call(["XLEN", HERE.inbound])  # who owned what is known once more
+        give(formed, *formed.primaries[:2])
+        formed.replicas[1].signal(signal.SIGSTOP)
+        with pytest.raises(NotReplicatedError, match="0 of 1"):
+            await wire.call(["XADD", HERE.inbound, "4-1", "m", "x"], replicas=1)
+        assert formed.primaries[1].client.xlen(HERE.inbound) == 2  # it was the new owner that had no replica
+        await asyncio.gather(wire.close(), client.aclose(), sealed.close())
 
 
 @pytest.mark.parametrize(

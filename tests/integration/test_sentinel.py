@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 from redis.exceptions import RedisError
 
+from api.seals import Seals
 from api.topology import MasterWires, wires_to
 from bench.cluster import until
+from lua.library import ensure_loaded
 from lua.store import servers
 from runtime import durability
-from runtime.connection import STORE_ERRORS
+from runtime.connection import STORE_ERRORS, NotReplicatedError
 from runtime.errors import StartupError
 from runtime.sentinel import MasterWire
 from runtime.settings import Settings
@@ -107,6 +109,26 @@ async def test_the_replica_is_among_the_servers(watched: Pair) -> None:
     roles = [(await server.execute_command("ROLE"))[0] for server in await servers(client)]
     assert roles == [b"master", b"slave"]
     await client.aclose()
+
+
+async def test_what_the_replica_lacks_is_not_told(
+    watched: Pair, wire: MasterWire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runtime.connection.WAIT_S", 0.3)
+    client, sealed = client_to(watched.url), wires_to(watched.url, seals=Seals(1))
+    await ensure_loaded(client)
+    assert await wire.call(["SET", "epochs_fed", 2], replicas=1) == [b"OK"]
+    assert await sealed.read(["GET", "epochs_fed"]) == [b"2"]
+    watched.servers[1].signal(signal.SIGSTOP)
+    with pytest.raises(NotReplicatedError, match="0 of 1"):
+        await wire.call(["SET", "epochs_fed", 3], replicas=1)
+    with pytest.raises(NotReplicatedError, match="0 of 1"):
+        await sealed.read(["GET", "epochs_fed"])
+    watched.servers[1].signal(signal.SIGCONT)
+    assert await wire.call(["SET", "epochs_fed", 4], replicas=1) == [b"OK"]
+    assert await sealed.read(["GET", "epochs_fed"]) == [b"4"]
+    await client.aclose()
+    await sealed.close()
 
 
 async def test_a_replica_that_would_not_sync_as_the_level_says_is_found_at_the_start(watched: Pair) -> None:
