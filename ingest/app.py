@@ -20,7 +20,7 @@ from ingest.spool import Spool
 from ingest.spool_replay import Replay
 from lua.keys import PartitionKeys
 from permits.identified import read_sms
-from permits.messages import ENCODER
+from permits.messages import ENCODER, SealedSms
 from permits.partition import Route
 from runtime import doors, embedded, keyring, layout, lifecycle, settings
 from runtime.day_keys import DayKeys, UnreadDayKeyError
@@ -153,7 +153,8 @@ class Ingest:
         day_key = self._day_keys.at(arrived_ms)
         token = f"{arrived_ms:x}{getrandbits(32):08x}"
         channel = self._signatures.channels.get(source, msgspec.UNSET)
-        entries: list[tuple[str, bytes]] = []
+        streams: list[str] = []
+        sealed: list[SealedSms] = []
         ids: list[str] = []
         rejected: list[native.Rejection] = []
         for index, raw in enumerate(items):
@@ -172,12 +173,14 @@ class Ingest:
                 rejected.append(native.Rejection(index=index, error=str(error)))
                 continue
             identified = read_sms(sms, self._route)
-            entry = ENCODER.encode(sealed_sms(day_key, sms, identified))
-            entries.append((self._inbound[identified.partition], entry))
+            streams.append(self._inbound[identified.partition])
+            sealed.append(sealed_sms(day_key, sms, identified))
             ids.append(sms.id)
         if rejected:
             _refused("item", len(rejected))
-        return entries, ids, rejected
+        # All in one call: each by itself costs a twentieth of ingest's time. JSON has no line break inside.
+        lines = ENCODER.encode_lines(sealed).split(b"\n")
+        return list(zip(streams, lines, strict=False)), ids, rejected
 
 
 async def identify(request: web.Request, response: web.StreamResponse) -> None:

@@ -104,23 +104,27 @@ class Preparer:
         policy = self._policy()
         draft = _Draft(self, now_ms, policy, self._wordings.of(policy))
         reader = Reader(self.route, self.day_keys, now_ms)
+        at_once = None if unfit is not None else reader.read_at_once([payload for _, payload in entries])
         taken = 0
         for entry_id, payload in entries:
             if draft.numbered.is_full:
                 break
             taken += 1
-            try:
-                if unfit is not None:
-                    raise UnreadableError(unfit)
-                asked = reader.read(payload)
-            except UnreadableError as error:
-                draft.bury(entry_id, payload, str(error))
-                continue
-            except UnreadDayKeyError:
-                if not keys_are_read:
-                    raise
-                draft.bury(entry_id, payload, "text and sender are gone: the key of their day was erased")
-                continue
+            if at_once is not None:
+                asked = at_once[taken - 1]
+            else:
+                try:
+                    if unfit is not None:
+                        raise UnreadableError(unfit)
+                    asked = reader.read(payload)
+                except UnreadableError as error:
+                    draft.bury(entry_id, payload, str(error))
+                    continue
+                except UnreadDayKeyError:
+                    if not keys_are_read:
+                        raise
+                    draft.bury(entry_id, payload, "text and sender are gone: the key of their day was erased")
+                    continue
             if asked.says.partition == self.index:
                 draft.judge(entry_id, asked)
             else:

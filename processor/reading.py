@@ -3,6 +3,7 @@
 Reads the entry's JSON and opens what is sealed of it; its text only where ingest has not read it so. Writes nothing.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -11,9 +12,9 @@ from permits.calendar import DAY_MS, day_start_ms, local_day
 from permits.identified import GRAMMAR, Identified, read_sms
 from permits.messages import INBOUND_DECODER, SEALED_DECODER, SEALED_MARK, InboundSms, SealedSms
 from permits.partition import Route
-from runtime.day_keys import DayKeys
+from runtime.day_keys import DayKeys, UnreadDayKeyError
 from runtime.keyring import UnsealedError
-from runtime.sealing import content_of, opened_sms
+from runtime.sealing import content_of, contents_of, opened_sms
 
 EARLIEST_RECEIPT_MS: Final = 2 * DAY_MS
 """A gateway's time of receipt counts where it lies at most 48 hours before arrival ..."""
@@ -55,6 +56,23 @@ class Reader:
         self._midnight_ms = day_start_ms(self._today)
         self._next_midnight_ms = day_start_ms(self._today + 1)
 
+    def read_at_once(self, payloads: Sequence[bytes | None]) -> list[Asked] | None:
+        """As `read` of each; None where `read` must tell what is the matter with one of them.
+
+        What ingest stored is nearly all there is: a batch of it costs a fifth less than one by one.
+        """
+        try:
+            entries = [SEALED_DECODER.decode(payload or b"") for payload in payloads]
+            contents = contents_of(self._keys, entries)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, UnsealedError, UnreadDayKeyError):
+            return None
+        found: list[Asked] = []
+        for payload, sms, (phone, text, says) in zip(payloads, entries, contents, strict=True):
+            if payload is None or says.grammar != GRAMMAR:
+                return None
+            found.append(self._asked(payload, sms, phone, text, says))
+        return found
+
     def read(self, payload: bytes | None) -> Asked:
         """Decode and read one entry's `m`; UnreadableError where it is no SMS, UnreadDayKeyError as `DayKeys.of`."""
         if payload is None:
@@ -72,23 +90,18 @@ class Reader:
             raise UnreadableError(f"not an inbound SMS: {error}") from None
         except UnsealedError as error:
             raise UnreadableError(str(error)) from None
+        return self._asked(payload, sms, phone, text, says)
+
+    def _asked(self, payload: bytes, sms: InboundSms | SealedSms, phone: str, text: str, says: Identified) -> Asked:
         arrived_ms = sms.arrived_ms
         if not self._earliest_ms <= arrived_ms <= self._latest_ms:
             arrived_ms = min(max(arrived_ms, self._earliest_ms), self._latest_ms)
         received_ms = sms.received_ms
         if received_ms is None or not -EARLIEST_RECEIPT_MS <= received_ms - arrived_ms <= LATEST_RECEIPT_MS:
             received_ms = arrived_ms
-        return Asked(
-            payload,
-            sms,
-            phone,
-            text,
-            says,
-            received_ms,
-            arrived_ms,
-            self._day_of(received_ms),
-            self._day_of(arrived_ms),
-        )
+        arrival_day = self._day_of(arrived_ms)
+        asked_day = arrival_day if received_ms == arrived_ms else self._day_of(received_ms)
+        return Asked(payload, sms, phone, text, says, received_ms, arrived_ms, asked_day, arrival_day)
 
     def _day_of(self, at_ms: int) -> int:
         """Nearly always today, which spares a third of a microsecond."""

@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol, cast
 from urllib.parse import urlsplit
 
 from hiredis import pack_command  # pyright: ignore[reportUnknownVariableType]
+from redis._parsers.hiredis import NOT_ENOUGH_DATA
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -80,6 +81,23 @@ def stored(counted: Any, replicas: int) -> None:
         raise NotReplicatedError(f"stored by {counted} of {replicas} replicas")
 
 
+async def _replies(parser: Any, count: int) -> list[Any]:
+    """So many replies, an error reply in its place.
+
+    The connection's own way costs 0.4 us a reply more, the parser's 0.1: together a twentieth of ingest's time.
+    """
+    replies: list[Any] = []
+    come: Callable[[bool], Any] = parser._reader.gets
+    while len(replies) < count:
+        reply = come(False)
+        if reply is NOT_ENOUGH_DATA:
+            reply = await parser.read_response(disable_decoding=True)
+        elif isinstance(reply, StoreConnectionError):  # LOADING, as the parser has it
+            raise reply
+        replies.append(reply)
+    return replies
+
+
 class Wire:
     """One connection of its own: commands go out in one write, their replies come back raw and in order."""
 
@@ -106,10 +124,7 @@ class Wire:
                 # hiredis packs in C what redis-py's asyncio client packs in Python: a sixth of ingest's time.
                 packed = b"".join([_pack(tuple(command)) for command in commands])
                 await connection.send_packed_command([packed], check_health=False)
-                # The parser gives an error reply in its place. Around it the connection puts a time limit that is
-                # off, and words for a failure that is none: 0.4 us a reply, a thirtieth of ingest's time.
-                read = connection._parser.read_response
-                replies = [await read(disable_decoding=True) for _ in commands]
+                replies = await _replies(connection._parser, len(commands))
         except TimeoutError:
             await self.close()
             raise StoreTimeoutError(f"no answer within {timeout_s} s") from None

@@ -130,3 +130,39 @@ def test_what_another_release_has_read_is_read_again() -> None:
     assert believed.says.document == "AZE9999999"
     anew = READER.read(ENCODER.encode(sealed_sms(KEYS.at(NOW_MS), one, older)))
     assert (anew.says.document, anew.says.owner) == ("AZE1111111", ROUTE.of_document("AZE1111111")[1])
+
+
+def entry(number: int, **other: Any) -> bytes:
+    """What ingest stores of one of several SMS."""
+    one = sms(id=f"agg-{number}", text=f"2 AZE {1_000_000 + number}", **other)
+    return ENCODER.encode(sealed_sms(KEYS.at(NOW_MS), one, read_sms(one, ROUTE)))
+
+
+def test_a_batch_is_read_as_each_of_its_entries() -> None:
+    batch = [entry(n, arrived_ms=NOW_MS - n * 3_600_000, received_ms=NOW_MS - n * 1000) for n in range(40)]
+    assert READER.read_at_once(batch) == [READER.read(one) for one in batch]
+    assert READER.read_at_once([]) == []
+
+
+def _of_another_grammar() -> bytes:
+    one = sms()
+    read_by_another = msgspec.structs.replace(read_sms(one, ROUTE), grammar="00000000")
+    return ENCODER.encode(sealed_sms(KEYS.at(NOW_MS), one, read_by_another))
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        None,
+        b"salam",
+        ENCODER.encode(sms()),
+        entry(1).replace(b"agg-1", b"agg-2"),
+        entry(1).replace(b'"day":"20260101"', b'"day":"20250101"'),
+        _of_another_grammar(),
+    ],
+)
+@pytest.mark.parametrize("place", [0, 2])
+def test_a_batch_in_which_something_is_the_matter_is_read_one_by_one(odd: bytes | None, place: int) -> None:
+    batch: list[bytes | None] = [entry(1), entry(2)]
+    batch.insert(place, odd)
+    assert READER.read_at_once(batch) is None
