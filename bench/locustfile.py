@@ -21,6 +21,7 @@ from typing import Any
 
 import redis
 from locust import FastHttpUser, LoadTestShape, User, constant_throughput, events, task
+from locust.runners import WorkerRunner
 
 from bench import shapes
 from bench.day import generate
@@ -76,8 +77,13 @@ def _doors(environment: Any, **_: Any) -> None:
 
 @events.test_stop.add_listener
 def _leave(environment: Any, **_: Any) -> None:
-    """Take our group off the streams: replies wait for every registered one."""
+    """Take our group off the streams: replies wait for every registered one.
+
+    Of several processes the master does, which is told last: the readers of another would find their group gone.
+    """
     options = environment.parsed_options
+    if isinstance(environment.runner, WorkerRunner):
+        return
     if options.store and options.routing_key:
         with redis.Redis.from_url(options.store) as store:
             for tag in tags_of(store):
@@ -90,14 +96,15 @@ class Shape(LoadTestShape):
 
     def tick(self) -> tuple[int, float] | None:
         """Asked once a second."""
-        options = self.runner.environment.parsed_options
+        runner: Any = self.runner
+        options = runner.environment.parsed_options
         shape = shapes.SHAPES[options.shape]
         pushing = shapes.users(shape, self.get_run_time(), scale=options.scale, stretch=options.stretch)
-        total = self.runner.stats.total
+        total = runner.stats.total
         p95_ms = total.get_current_response_time_percentile(0.95) or 0.0
         if pushing is None or (shape.until_broken and shapes.broken(failures=total.fail_ratio, p95_ms=p95_ms)):
             return None
-        count = pushing + sum(user.fixed_count for user in self.runner.environment.user_classes)
+        count = pushing + sum(user.fixed_count for user in runner.environment.user_classes)
         return count, float(count)
 
 
@@ -138,7 +145,7 @@ class IngestUser(FastHttpUser):
     def push(self) -> None:
         """One request, signed; whatever is not 202 is a failure."""
         batch = self.crowd.next(self.size)
-        body = json.dumps(batch[0] if self.size == 1 else batch, ensure_ascii=False).encode()
+        body: Any = json.dumps(batch[0] if self.size == 1 else batch, ensure_ascii=False).encode()
         signed = self.crowd.signer.headers(uuid.uuid4().hex, int(time.time()), body)
         headers = signed | {"content-type": "application/json"}
         with self.client.post("/v1/sms", data=body, headers=headers, name=self.called, catch_response=True) as answer:
