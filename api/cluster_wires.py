@@ -4,7 +4,7 @@ A slot's question that was redirected is asked once more; a write only where it 
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
 from redis.exceptions import AskError, MovedError, ResponseError
@@ -15,7 +15,7 @@ from api.wires import PATIENCE_S, Wires
 from lua.calls import Command
 from runtime.address import StoreAddress
 from runtime.connection import STORE_ERRORS, StoreConnectionError
-from runtime.slots import SlotMap, key_of, slot_of, target
+from runtime.slots import SlotMap, key_of, shared_out, slot_of, target
 
 
 class ClusterWires(Wires):
@@ -50,23 +50,11 @@ class ClusterWires(Wires):
             await node.close()
 
     async def _asked(self, commands: Sequence[Command | Sequence[Any]], *, repeatable: bool) -> list[Any]:
-        places: dict[int, list[int]] = {}
-        for place, command in enumerate(commands):
-            places.setdefault(slot_of(key_of(command)), []).append(place)
-        parts = await asyncio.gather(
-            *(
-                self._of_slot(slot, packed([commands[place] for place in own]), len(own), repeatable=repeatable)
-                for slot, own in places.items()
-            ),
-            return_exceptions=True,
-        )
-        replies: list[Any] = [None] * len(commands)
-        for own, part in zip(places.values(), parts, strict=True):
-            if isinstance(part, BaseException):
-                raise part
-            for place, reply in zip(own, part, strict=True):
-                replies[place] = reply
-        return replies
+        def ask(slot: int, places: Sequence[int]) -> Awaitable[list[Any]]:
+            own = packed([commands[place] for place in places])
+            return self._of_slot(slot, own, len(places), repeatable=repeatable)
+
+        return await shared_out([slot_of(key_of(command)) for command in commands], ask)
 
     async def _of_slot(self, slot: int, commands: bytes, count: int, *, repeatable: bool) -> list[Any]:
         """The replies to what is asked of one slot, wherever it is by now."""

@@ -3,8 +3,7 @@
 A redirected command was not executed, so it is sent to its new owner, once; nothing else is ever repeated.
 """
 
-import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
 from redis.exceptions import AskError, ClusterDownError, MovedError
@@ -12,7 +11,7 @@ from redis.exceptions import AskError, ClusterDownError, MovedError
 from lua.calls import Command
 from runtime.address import StoreAddress
 from runtime.connection import STORE_ERRORS, TIMEOUT_S, Client, Wire, connect
-from runtime.slots import SlotMap, key_of, slot_of, target
+from runtime.slots import SlotMap, key_of, shared_out, slot_of, target
 
 _ASKING = ("ASKING",)
 
@@ -68,25 +67,13 @@ class ClusterWire(Wire):
         self, owners: Sequence[str], commands: Sequence[Command | Sequence[Any]], timeout_s: float, replicas: int
     ) -> list[Any]:
         """The replies of all, each command sent to the node beside it."""
-        places: dict[str, list[int]] = {}
-        for place, host in enumerate(owners):
-            places.setdefault(host, []).append(place)
-        if len(places) == 1:
+        if len(set(owners)) == 1:
             return await self._answered(owners[0], commands, timeout_s, replicas)
-        parts = await asyncio.gather(
-            *(
-                self._answered(host, [commands[place] for place in own], timeout_s, replicas)
-                for host, own in places.items()
-            ),
-            return_exceptions=True,
-        )
-        replies: list[Any] = [None] * len(commands)
-        for own, part in zip(places.values(), parts, strict=True):
-            if isinstance(part, BaseException):
-                raise part
-            for place, reply in zip(own, part, strict=True):
-                replies[place] = reply
-        return replies
+
+        def ask(host: str, places: Sequence[int]) -> Awaitable[list[Any]]:
+            return self._answered(host, [commands[place] for place in places], timeout_s, replicas)
+
+        return await shared_out(owners, ask)
 
     async def _answered(
         self, host: str, commands: Sequence[Command | Sequence[Any]], timeout_s: float, replicas: int

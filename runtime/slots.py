@@ -4,9 +4,9 @@ import asyncio
 import binascii
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import cache, lru_cache
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from redis.exceptions import AskError, MovedError, RedisError, ResponseError
 
@@ -23,6 +23,8 @@ KEYLESS: Final = frozenset(
     "ACL ASKING BGREWRITEAOF CLIENT CLUSTER CONFIG DBSIZE FLUSHALL FUNCTION INFO LASTSAVE PING ROLE SCAN SHUTDOWN "
     "TIME WAIT WAITAOF".split()
 )
+Whose = TypeVar("Whose", str, int)
+"""A node, or a slot."""
 _SECOND: Final = frozenset(("MEMORY", "OBJECT", "XGROUP", "XINFO"))
 """Commands whose second word is part of the name."""
 _NOWHERE: Final = 0
@@ -60,6 +62,24 @@ def slot_of(key: str | bytes) -> int:
     start = text.find(b"{") + 1
     end = text.find(b"}", start) if start else -1
     return binascii.crc_hqx(text[start:end] if end > start else text, 0) % SLOTS
+
+
+async def shared_out(whose: Sequence[Whose], ask: Callable[[Whose, Sequence[int]], Awaitable[list[Any]]]) -> list[Any]:
+    """The replies to commands in their order, each owner asked for those at its places, all owners at once.
+
+    Where one of them fails, raises what it raised once all others have answered.
+    """
+    places: dict[Whose, list[int]] = {}
+    for place, owner in enumerate(whose):
+        places.setdefault(owner, []).append(place)
+    parts = await asyncio.gather(*(ask(owner, own) for owner, own in places.items()), return_exceptions=True)
+    replies: list[Any] = [None] * len(whose)
+    for own, part in zip(places.values(), parts, strict=True):
+        if isinstance(part, BaseException):
+            raise part
+        for place, reply in zip(own, part, strict=True):
+            replies[place] = reply
+    return replies
 
 
 def target(error: AskError) -> str:

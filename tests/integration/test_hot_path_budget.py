@@ -49,15 +49,15 @@ from tests.integration.lanes import DAY_KEYS, Floor, preparer
 from tests.integration.tolls import CountingWire, counted, kept_bytes, server_counts
 
 SEEN: Final = {
-    "ingest: calls": 54240,
-    "ingest: lines": 98390,
+    "ingest: calls": 53930,
+    "ingest: lines": 97760,
     "append: round trips": 10,
     "append: commands": 1000.2,
     "append: bytes in": 361632,
     "append: bytes out": 22706,
     "append: AOF bytes": 377140,
-    "worker: calls": 42750,
-    "worker: lines": 151018,
+    "worker: calls": 40770,
+    "worker: lines": 142050,
     "decide: round trips": 2.4,
     "decide: commands": 1050.5,
     "decide: bytes in": 381581,

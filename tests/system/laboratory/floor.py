@@ -181,12 +181,16 @@ class Floor:
 
     def waiting(self) -> int:
         """SMS and replies that still wait, in ingest or in the streams; -1 while ingest or the store is away."""
-        ingest = ready(f"http://{self.links['pushers'].upstream}")
+        spooled = self.spooled()
         try:
             standing = sum(self.ask("XLEN", name) for name in (*self.inbound, *self.replies))
         except (RedisError, OSError):
             return -1
-        return standing + ingest.get("spooled", 0) if ingest else -1
+        return -1 if spooled < 0 else standing + spooled
+
+    def spooled(self) -> int:
+        """SMS that still wait in ingest; -1 while it is away."""
+        return int(ready(f"http://{self.links['pushers'].upstream}").get("spooled", -1))
 
     def metrics(self) -> list[Path]:
         """What each role that runs now says of itself to all who ask, a file each."""

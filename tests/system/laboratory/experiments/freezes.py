@@ -65,6 +65,8 @@ class Stopped(Experiment):
         threading.Event().wait(STORE_S)
         floor.posts[self._post].signal(signal.SIGCONT)
         floor.fault(self.name)
+        # The spool acknowledges also what nobody can decide yet: the next sleep must not begin before it is empty.
+        until(lambda: floor.spooled() == 0, "the spool is empty")
         floor.go_on()
 
 
