@@ -49,6 +49,7 @@ def hour_end(at_s: int) -> int:
     return -(-at_s // 3600) * 3600
 
 
+@lru_cache(maxsize=64)  # of the hours in which the permits of a batch end
 def hour_name(at_s: int) -> str:
     """`YYYYMMDDHH` in UTC of an instant in seconds since 1970, as in key names."""
     return datetime.fromtimestamp(at_s, UTC).strftime("%Y%m%d%H")
