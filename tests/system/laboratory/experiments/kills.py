@@ -22,7 +22,7 @@ class Kill(Experiment):
         self._role = role
         self.name = f"kill_{role}"
         self.says = f"kill -9 of {role} at random moments"
-        self.needs = Needs(asks=role == "api")
+        self.needs = Needs(asks=True)
 
     def strike(self, floor: Floor) -> None:
         """One kill, through which all others live."""
