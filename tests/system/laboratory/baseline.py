@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from redis.exceptions import RedisError
 
@@ -11,16 +11,16 @@ from tests.system.house import PARTITIONS, ready
 from tests.system.laboratory.post import Post
 from tests.system.laboratory.server import Server
 
+SHARING: Final = ("process", "dispatch")
+
 
 def all_in_place(server: Server, posts: Mapping[str, Post], streams: Iterable[str]) -> bool:
-    """Whether every role answers, each partition is held, and each stream of SMS and replies is being read."""
-    said = {name: ready(post.door) if post.door else {} for name, post in posts.items() if name != "store"}
-    held = {
-        role: sum(facts.get("partitions", 0) for name, facts in said.items() if name.partition("-")[0] == role)
-        for role in ("process", "dispatch")
-    }
-    if not all(said.values()) or set(held.values()) != {PARTITIONS}:
-        return False
+    """Whether every role answers and has its even share of the partitions, and each stream is being read."""
+    for role in {name.partition("-")[0] for name in posts} - {"store"}:
+        said = [ready(post.door) if post.door else {} for name, post in posts.items() if name.partition("-")[0] == role]
+        share = PARTITIONS // len(said) if role in SHARING else None
+        if not all(facts and facts.get("partitions") == share for facts in said):
+            return False
     try:
         return all(any(group["consumers"] for group in _groups(server, name)) for name in streams)
     except (RedisError, OSError):
