@@ -131,7 +131,7 @@ class Clerk:
         }
         key = f"permit-{employee}-{self._had[employee]}"
         status, said, _ = await self._asked("POST", PERMITS, by, json=asked, key=key)
-        assert status in (201, 404, 409), (status, said)
+        assert status in (201, 404, 409), (status, key)
         if status == 201:
             self._permits[said["code"]] = employee
             self._acted("create", said["code"], by)
@@ -178,7 +178,7 @@ class Clerk:
     async def _told(self, method: str, path: str, by: Person, **more: Any) -> Any:
         """The JSON of what must succeed."""
         status, said, _ = await self._asked(method, path, by, **more)
-        assert status < 300, (method, path, status, said)
+        assert status < 300, (method, path, status)
         return said
 
     async def _asked(
