@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from collections import defaultdict
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final, Literal, get_args
@@ -51,6 +51,8 @@ class Simulator:
         """What our side must never do."""
         self.hold: asyncio.Event | None = None
         """POSTs are answered when it is set."""
+        self.heard: Callable[[Event, str], object] = lambda event, status: None
+        """Told of each event that it takes or refuses, with that word, before the answer goes out; of repeats too."""
         self._answers: dict[str, Event] = {}
         self._latest: dict[str, Event] = {}
         """By document: the last event of a person."""
@@ -117,6 +119,7 @@ class Simulator:
             is_refused = bool({event["permit"], name} & self.refuse)
             refusal: Event = {"id": name, "status": "refused", "error": self.error}
             self._answers[name] = refusal if is_refused else {"id": name, "status": "accepted"}
+        self.heard(event, self._answers[name]["status"])
         return self._answers[name]
 
     def _keep(self, event: Event) -> None:

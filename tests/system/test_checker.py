@@ -49,6 +49,7 @@ class Checker:
         world, folder = self.world, self._folder
         given = {
             "--sink": write(folder / "sink", world.sent),
+            "--ministry": write(folder / "ministry", world.taken),
             "--keys": self._true.house.data / "keys",
             "--policy": self._true.policy,
             "--logs": world.logs,
@@ -111,8 +112,8 @@ def test_what_must_not_break_anything(checker: Checker) -> None:
 
 
 def test_nothing_looked_at_is_not_ok(checker: Checker) -> None:
-    _, findings, _ = checker.look("--sink", "--baseline", "--logs")
-    assert of(findings, "not checked") == {"I5", "I6", "I11", "I12"}
+    _, findings, _ = checker.look("--sink", "--baseline", "--logs", "--ministry")
+    assert of(findings, "not checked") == {"I5", "I6", "I10", "I11", "I12"}
     assert all(finding["why"] for finding in findings.values() if finding["status"] == "not checked")
 
 

@@ -11,10 +11,13 @@ from typing import Final
 import pytest
 
 from bench.preload import NO_COMPILER
+from lua.keys import INBOUND_GROUP
+from tests.system.laboratory.clerk import Clerk
 from tests.system.laboratory.conduct import conduct
 from tests.system.laboratory.experiment import Experiment
 from tests.system.laboratory.experiments import EXPERIMENTS
 from tests.system.laboratory.floor import Floor
+from tests.system.laboratory.needs import Needs
 from tests.system.laboratory.sends import Sends, longest_wait_s, slowest_recovery_s
 from tests.system.laboratory.together import groups
 
@@ -37,41 +40,55 @@ def test_nothing_acknowledged_is_lost_and_nothing_decided_twice(name: str) -> No
 
 
 class Harmless(Experiment):
-    """A fault that never happens."""
+    """A fault that never happens, in a house where a clerk should be at work."""
 
     name = "harmless"
     says = "nothing"
+    needs = Needs(asks=True)
 
     def strike(self, floor: Floor) -> None:
         """Nothing."""
         floor.fault(self.name, 0)
 
 
-def test_a_fault_that_never_struck_is_a_failure() -> None:
+def test_a_house_in_which_nothing_was_struck_and_no_clerk_did_anything_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Clerk, "run", nothing)
     row = conduct(Harmless(), runs=1, seed=1)
     assert not row.ok
-    assert row.failures[0].startswith("none struck")
+    assert row.failures[:-1] == [
+        "the checker has looked at nothing of I10",
+        "the clerk was told of no act",
+        "the Ministry has taken nothing",
+        "none struck: the fault never met work under way",
+    ]
+
+
+async def nothing(_: Clerk) -> None:
+    """A clerk on leave."""
 
 
 class Robbed(Harmless):
-    """Entries that vanish from the streams behind everybody's back."""
+    """Entries that vanish from the streams behind everybody's back, and a reader who leaves its name there."""
 
     name = "robbed"
+    needs = Needs()
 
     def strike(self, floor: Floor) -> None:
         """Take away what comes, until something was taken."""
         floor.posts["process"].remove()
         floor.go_on_pushing()
         taken = sum(floor.ask("XTRIM", name, "MAXLEN", 0) for name in floor.inbound)
+        floor.ask("XGROUP", "CREATECONSUMER", floor.inbound[0], INBOUND_GROUP, "left-behind")
         floor.fault(self.name, taken)
         floor.posts["process"].wanted = True
         floor.go_on()
 
 
-def test_a_loss_is_found() -> None:
+def test_a_loss_and_a_growth_are_found() -> None:
     row = conduct(Robbed(), runs=1, seed=1)
     assert row.lost > 0
     assert not row.ok
+    assert any(said.startswith("checker I11: 1 of") and "consumers: " in said for said in row.failures), row.failures
 
 
 def test_stalls_and_recoveries_are_read_from_the_history_and_the_log(tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ from redis import Redis
 from api import dev_issuer
 from runtime.settings import Settings
 from tests.system.house import House, Running, until
+from tests.system.laboratory.ministry import Ministry
+from tests.system.laboratory.stage import Stage
 
 SMS: Final = 600
 BATCH: Final = 20
@@ -46,6 +48,7 @@ class TrueHouse:
         """Time to live, ms (0: none), and DUMP, by name."""
         self.metrics = house.folder / "metrics"
         self.policy = house.folder / "policy.toml"
+        self.ministry = Ministry(house.folder)
         self.code = ""
         """Of the permit that an officer has cancelled."""
 
@@ -53,7 +56,11 @@ class TrueHouse:
         """The day, from the first SMS to the last reply."""
         house = self.house
         house.sink()
-        house.environ |= self._furnished()
+        stage = Stage()
+        house.at_end(stage.close)
+        stage.wait(self.ministry.open())
+        house.at_end(lambda: stage.wait(self.ministry.close()))
+        house.environ |= self._furnished() | self.ministry.environ(int(self.ministry.address.rpartition(":")[2]))
         up = house.start("up")
         day = house.folder / "day.ndjson"
         done = house.call("day", "--messages", str(SMS), "--mix", "launch", "--seed", "7", "-o", str(day))
@@ -131,13 +138,17 @@ class TrueHouse:
         """An organisation, a delegate, and employees whom both apply for."""
         path = f"/v1/organisations/{TIN}"
         self._call(up, "POST", "/v1/organisations", "organisation", {"tin": TIN, "name": "Test MMC"}, by=SEAL)
+        self._say("acted", "clerk-1", deed="register", permit="", under="")
         until_ = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 86_400))
         grant = {"fin": "6DEF45G", "name": "R. M.", "powers": ["read", "apply"], "until": until_}
-        self._call(up, "POST", f"{path}/delegates", "organisation", grant, by=SEAL)
+        lent = self._call(up, "POST", f"{path}/delegates", "organisation", grant, by=SEAL)
+        self._say("acted", "clerk-1", deed="grant", permit="", under="")
         for (fin, document), by in zip(EMPLOYEES, itertools.cycle((SEAL, {"fin": "6DEF45G"})), strict=False):
             employee = {"fin": fin, "document": document, "name": "A. B."}
             times = {"valid_from": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "valid_until": until_}
-            self._call(up, "POST", f"{path}/permits", "organisation", {**employee, **times}, by=by)
+            made = self._call(up, "POST", f"{path}/permits", "organisation", {**employee, **times}, by=by)
+            under = "" if by is SEAL else lent["id"]
+            self._say("acted", "clerk-1", deed="create", permit=made["code"], under=under)
 
     def _call(
         self, up: Running, method: str, path: str, scope: str, body: Any, *, by: dict[str, Any] | None = None

@@ -70,6 +70,7 @@ def gather(args: argparse.Namespace) -> Evidence:
         metrics=tuple(args.metrics),
         within_s=args.within,
         baseline=args.baseline,
+        taken=None if args.ministry is None else clients.taken(args.ministry),
     )
 
 
@@ -79,6 +80,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--redis", required=True, metavar="URL", help="the store, at rest")
     made.add_argument("--history", type=Path, metavar="FILE", help="NDJSON of what clients saw")
     made.add_argument("--sink", type=Path, metavar="FILE", help="the operator's log")
+    made.add_argument("--ministry", type=Path, metavar="FILE", help="the Ministry's log")
     made.add_argument("--keys", type=Path, metavar="DIR", help="where routing.key lies")
     made.add_argument("--policy", type=Path, default=POLICY, metavar="FILE", help="default %(default)s")
     made.add_argument("--logs", type=Path, metavar="DIR", help="logs of the house's programs")

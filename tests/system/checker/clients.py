@@ -1,7 +1,7 @@
-"""What the house's clients saw: the history of pushers, police and officers, and the operator's log."""
+"""What outsiders saw: the history of pushers, police, officers and clerks; the operator's and the Ministry's logs."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,6 +37,8 @@ class History:
     sms: dict[str, Sms] = field(default_factory=dict[str, Sms])
     seen: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     """`shown` and `cancelled`."""
+    acted: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    """What a clerk was told is done for an organisation, each act once."""
     faults: dict[str, int] = field(default_factory=dict[str, int])
     is_quiet: bool = False
     last_ms: int = 0
@@ -61,6 +63,8 @@ def history(path: Path) -> History:
             found.faults[line["name"]] = found.faults.get(line["name"], 0) + line.get("struck", 0)
         elif event in ("shown", "cancelled"):
             found.seen.append(line)
+        elif event == "acted":
+            found.acted.append(line)
         elif event in ("pushed", "acknowledged", "refused", "unknown"):
             sms = found.sms.setdefault(line["id"], Sms(line["id"]))
             sms.attempts[event] = sms.attempts.get(event, 0) + 1
@@ -96,6 +100,29 @@ def sent(path: Path) -> list[Sent]:
         )
         for line in _lines(path, "id")
     ]
+
+
+@dataclass(frozen=True)
+class Taken:
+    """An event as the Ministry took it, or refused it for good; again where it came again."""
+
+    id: str
+    partition: int
+    number: int
+    event: str
+    permit: str
+    at: str
+    """When it happened, RFC 3339."""
+    person: str
+    """Digest of whom it is for."""
+    content: str
+    """Digest of all of it."""
+    status: str
+
+
+def taken(path: Path) -> list[Taken]:
+    """The Ministry's log, in the order of coming; ClientsError where a line is none of one."""
+    return [Taken(**{one.name: line[one.name] for one in fields(Taken)}) for line in _lines(path, "content")]
 
 
 def _lines(path: Path, needed: str) -> list[dict[str, Any]]:

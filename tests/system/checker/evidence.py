@@ -6,7 +6,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from tests.system.checker.clients import History, Sent
+from tests.system.checker.clients import History, Sent, Taken
 from tests.system.checker.layout import Hashes, Layout, day_number
 from tests.system.checker.rules import Regime, Rules
 from tests.system.checker.store import Names, Store
@@ -31,6 +31,8 @@ class Evidence:
     metrics: tuple[Path, ...] = ()
     within_s: float = 3600
     baseline: Path | None = None
+    taken: list[Taken] | None = None
+    """None: there was no log of the Ministry's."""
 
     @cached_property
     def by_sms(self) -> dict[str, list[Row]]:

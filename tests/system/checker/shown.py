@@ -16,13 +16,13 @@ def shown(evidence: Evidence) -> Finding:
     finding = Finding("I9", "no permit is shown before it is stored, and a cancel wins", unchecked=evidence.trimmed)
     if finding.unchecked:
         return finding
-    granted, holders = _granted(evidence), _holders(evidence)
+    granted, holders, confirmed = _granted(evidence), _holders(evidence), _confirmed(evidence)
     clock_was_set = evidence.history.clock_was_set
-    cancelled: dict[str, dict[str, Any]] = {}
+    cancelled: dict[str, list[dict[str, Any]]] = {}
     for event in evidence.history.seen:
         code, at_ms = event["permit"], event["at_ms"]
         if event["event"] == "cancelled":
-            cancelled[code] = event
+            cancelled.setdefault(code, []).append(event)
             withdrawn = any(became == "withdrawn" for _, became in granted.get(code, ()))
             stands = any(one["status"] == "cancelled" for one in holders.get(code, ()))
             finding.look(withdrawn or stands, f"{code}: cancelled at {moment(at_ms)}, and no record says so")
@@ -34,10 +34,11 @@ def shown(evidence: Evidence) -> Finding:
                     clock_was_set or min(told) <= at_ms + CLOCK_MS,
                     f"{code}: shown as valid at {moment(at_ms)}, stored at {moment(min(told))}",
                 )
-            before = cancelled.get(code)
-            if before is not None and _comes_after(event, before):
-                anew = any(since_ms > before["at_ms"] - CLOCK_MS for since_ms in told)
-                finding.look(anew, f"{code}: valid at {moment(at_ms)}, cancelled at {moment(before['at_ms'])}")
+            before = [one for one in cancelled.get(code, ()) if _comes_after(event, one)]
+            if before:  # several permits of one document may share a code: one of them may stand yet
+                stood = sum(since_ms <= at_ms + CLOCK_MS for since_ms in (*told, *confirmed.get(code, ())))
+                last_ms = before[-1]["at_ms"]
+                finding.look(stood > len(before), f"{code}: valid at {moment(at_ms)}, cancelled at {moment(last_ms)}")
     if clock_was_set:
         finding.notes.append("times not compared: the clock was set")
     return finding
@@ -69,4 +70,14 @@ def _holders(evidence: Evidence) -> dict[str, list[dict[str, Any]]]:
         for value in evidence.store.hash(name).values():
             one = record(value)[1]
             found.setdefault(one["code"], []).append(one)
+    return found
+
+
+def _confirmed(evidence: Evidence) -> dict[str, list[int]]:
+    """When employees' permits began to count, by code."""
+    found: dict[str, list[int]] = {}
+    for partition in evidence.partitions:
+        for act in evidence.acts(partition):
+            if act["deed"] == "confirm" and act.get("code"):
+                found.setdefault(act["code"], []).append(act["at_ms"])
     return found

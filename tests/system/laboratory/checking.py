@@ -37,11 +37,14 @@ class Checked(msgspec.Struct):
     """Facts that the checker has looked at, by invariant."""
 
 
-def checked(house: House, history: History, store: str, metrics: Sequence[Path] = ()) -> Checked:
-    """Findings of both over the history; `store` is the address of a store at rest, `metrics` what its roles say."""
+def checked(house: House, history: History, store: str, *, metrics: Sequence[Path], **files: Path) -> Checked:
+    """Findings of both over the history; `store` is the address of a store at rest, `metrics` what its roles say.
+
+    `files`: further evidence for the checker, by its argument's name.
+    """
     found = Checked()
     _verify(found, house, history, store)
-    _check(found, house, history, store, metrics)
+    _check(found, house, history, store, metrics, files)
     return found
 
 
@@ -63,10 +66,13 @@ def _verify(found: Checked, house: House, history: History, store: str) -> None:
             found.violated.append(f"{name} {check['status']} {check['violations']}: {why}")
 
 
-def _check(found: Checked, house: House, history: History, store: str, metrics: Sequence[Path]) -> None:
+def _check(
+    found: Checked, house: House, history: History, store: str, metrics: Sequence[Path], files: Mapping[str, Path]
+) -> None:
     words = ["--redis", store, "--history", str(history.path), "--sink", str(house.sink_log), "--json"]
     words += ["--keys", str(house.data / "keys"), "--logs", str(house.logs)]
     words += ["--metrics", *map(str, metrics)] if metrics else []
+    words += [word for name, file in files.items() for word in (f"--{name}", str(file))]
     done = _run(house, "-m", "tests.system.checker", *words)
     if done.returncode not in (0, 1):
         found.violated.append(f"the checker: {done.stderr[-500:]}")

@@ -10,9 +10,10 @@ from typing import Final
 
 import msgspec
 
-from tests.system.laboratory.checking import checked
+from tests.system.laboratory.checking import Checked, checked
 from tests.system.laboratory.experiment import Experiment
 from tests.system.laboratory.floor import Floor
+from tests.system.laboratory.ministry import Ministry
 from tests.system.laboratory.sends import longest_wait_s, slowest_recovery_s
 
 TELL_EVERY_S: Final = 5.0
@@ -93,12 +94,15 @@ def _run(experiment: Experiment, floor: Floor, row: Row, runs: int, progress: Ca
         told_s = time.monotonic()
         progress(f"{experiment.name}: {run + 1} of {runs} runs, struck {row.struck}, {floor.acknowledged} acknowledged")
     floor.settle()
-    found = checked(floor.house, floor.history, floor.server.url, floor.metrics())
+    files = {"baseline": floor.baseline} | ({} if floor.ministry is None else {"ministry": floor.ministry.log})
+    found = checked(floor.house, floor.history, floor.server.url, metrics=floor.metrics(), **files)
     row.acknowledged = len({event["id"] for event in floor.history.events() if event["event"] == "acknowledged"})
     row.decided, row.sent, row.ambiguous = found.decided, found.sent, found.ambiguous
     row.lost, row.doubled, row.looked = found.lost, found.doubled, found.looked
     experiment.allow(found)
     row.failures += found.violated
+    if floor.ministry is not None:
+        row.failures += _of_employment(floor, floor.ministry, found)
     experiment.hold(floor, found)
     row.struck, row.strikes = floor.struck.total(), dict(floor.struck)
     if not row.struck:
@@ -106,3 +110,13 @@ def _run(experiment: Experiment, floor: Floor, row: Row, runs: int, progress: Ca
     first = floor.sends.look().first
     row.longest_stall_s = longest_wait_s(floor.history.events(), first)
     row.recovered_s = slowest_recovery_s(floor.history.events(), first)
+
+
+def _of_employment(floor: Floor, ministry: Ministry, found: Checked) -> list[str]:
+    """What a house with a clerk has failed in: a check that looked at nothing, and what the Ministry saw wrong."""
+    seen = {
+        "the checker has looked at nothing of I10": found.looked.get("I10", 0),
+        "the clerk was told of no act": floor.history.counts.get("acted", 0),
+        "the Ministry has taken nothing": ministry.taken,
+    }
+    return [what for what, count in seen.items() if not count] + [f"the Ministry: {said}" for said in ministry.wrong]

@@ -1,14 +1,13 @@
 """The laboratory's floor: one house with a link of ours between each pair of programs, its load and its history.
 
-    pusher ── ingest ── store ── process, process-2 … ── dispatch ── operator          police ── api ── store
+    pusher ── ingest ── store ── process, process-2 … ── dispatch ── operator, Ministry   police, clerk ── api ── store
 
-Every line is a link; every program but the operator is a post that is started again when it dies.
+Every line is a link; every program but operator and Ministry is a post that is started again when it dies.
 """
 
 import urllib.request
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
@@ -22,11 +21,12 @@ from lua import library
 from lua.keys import partition_keys, tags
 from tests.link import Link
 from tests.system.house import ICAZE, PARTITIONS, House, ready, until
+from tests.system.laboratory import baseline
 from tests.system.laboratory.history import History, wall_ms
+from tests.system.laboratory.load import Load
+from tests.system.laboratory.ministry import Ministry
 from tests.system.laboratory.needs import Needs
-from tests.system.laboratory.police import Police
 from tests.system.laboratory.post import Post, Supervisor
-from tests.system.laboratory.pusher import Pusher
 from tests.system.laboratory.sends import Sends
 from tests.system.laboratory.server import Server
 from tests.system.laboratory.stage import Stage
@@ -53,12 +53,16 @@ class Floor:
         keys = [partition_keys(tag) for tag in tags(PARTITIONS)]
         self.inbound = [key.inbound for key in keys]
         self.replies = [key.replies for key in keys]
-        self.pushers: list[Pusher] = []
+        self.outbox = [key.outbox for key in keys]
+        self.feed = [key.feed for key in keys]
+        self._work = (*self.inbound, *self.replies, *(key.applications for key in keys), *self.outbox)
+        self.ministry = Ministry(folder) if needs.asks else None
         self.struck = Counter[str]()
         """Faults that met work under way, so far."""
         self.store_environ: dict[str, str] = {}
-        self._pushing: list[Future[None]] = []
-        self._police: Police | None = None
+        self.baseline = folder / "baseline"
+        """What stood before the load, for the checker."""
+        self.load = Load(self.stage, self.history, needs, draw)
         self._supervisor = Supervisor(self.house, self.posts, self._may_start)
 
     def open(self) -> None:
@@ -73,8 +77,10 @@ class Floor:
         if self.clock is not None:
             house.environ |= self.clock.environ
         self.sink = house.sink(*needs.sink)
-        self._link("pushers")
-        self._link("police")
+        for name in ("pushers", "police"):
+            self._link(name)
+        if self.ministry is not None:
+            self.stage.wait(self.ministry.open())
         self.posts["store"] = Post("store", self.server.words, environ=self.store_environ)
         self._post("ingest", word=b"XADD", front=self.links["pushers"])
         self.posts["store"].watch(self.links["ingest"], b"XADD")
@@ -85,11 +91,10 @@ class Floor:
         if needs.asks:
             self._post("api", word=b"XADD", front=self.links["police"])
         self._supervisor.begin()
-        for number in (1, 2):
-            self._begin_pusher(f"pusher-{number}", needs.rate / 2)
-        if needs.asks:
-            self._police = Police(self.history, house, f"http://127.0.0.1:{self.links['police'].port}", self.pushers)
-            self.stage.begin(self._police.run())
+        streams = (*self.inbound, *self.replies)
+        until(lambda: baseline.all_in_place(self.server, self.posts, streams), f"all in place; {self.last_words()}")
+        baseline.take(self.server, self.baseline)
+        self.load.begin(house, ingest_port=self.links["pushers"].port, api_port=self.links["police"].port)
         until(lambda: self.sends.look().sent > 20, f"the first replies; {self.last_words()}")
 
     def add_worker(
@@ -115,9 +120,11 @@ class Floor:
             post.wanted = True
 
     def _add_dispatcher(self, suffix: str) -> None:
-        """A dispatcher, with a link of its own to the operator too."""
+        """A dispatcher, with a link of its own to the operator too, and to the Ministry."""
         operator = self._link(f"operator{suffix}", f"127.0.0.1:{self.sink.lines[0]}")
         environ = {"ICAZE_OPERATOR_URL": f"http://127.0.0.1:{operator.port}/"}
+        if self.ministry is not None:
+            environ |= self.ministry.environ(self._link(f"ministry{suffix}", self.ministry.address).port)
         self._post(f"dispatch{suffix}", word=b"POST /", work=operator, environ=environ)
 
     def ask(self, *command: object) -> Any:
@@ -164,13 +171,8 @@ class Floor:
             until(lambda name=name: self.posts[name].works, f"{name} at work", within_s=SETTLED_S)
 
     def settle(self) -> None:
-        """Quiescence: every push is answered, every stream of work is empty."""
-        for pusher in self.pushers:
-            self.stage.call(pusher.stop)
-        for work in self._pushing:
-            work.result(SETTLED_S)
-        if self._police is not None:
-            self.stage.wait(self._police.stop(), within_s=SETTLED_S)
+        """Quiescence: every push and every wish is answered, every stream of work is empty."""
+        self.load.stop(within_s=SETTLED_S)
         until(
             lambda: self.waiting() == 0,
             f"an empty house; {self.waiting()} wait; {self.last_words()}",
@@ -180,10 +182,10 @@ class Floor:
         self.sends.look()
 
     def waiting(self) -> int:
-        """SMS and replies that still wait, in ingest or in the streams; -1 while ingest or the store is away."""
+        """What still waits, in ingest or in the streams of work; -1 while ingest or the store is away."""
         spooled = self.spooled()
         try:
-            standing = sum(self.ask("XLEN", name) for name in (*self.inbound, *self.replies))
+            standing = sum(self.ask("XLEN", name) for name in self._work)
         except (RedisError, OSError):
             return -1
         return -1 if spooled < 0 else standing + spooled
@@ -213,6 +215,8 @@ class Floor:
         self._supervisor.close()
         for link in self.links.values():
             self.stage.wait(link.close())
+        if self.ministry is not None and self.ministry.address:
+            self.stage.wait(self.ministry.close())
         self.stage.close()
         self.house.close()
         self.history.close()
@@ -244,16 +248,3 @@ class Floor:
     def _may_start(self, name: str) -> bool:
         """A role needs a store that answers; the store needs nothing."""
         return self.server.cleared() if name == "store" else self.server.answers()
-
-    def _begin_pusher(self, name: str, rate: float) -> None:
-        pusher = Pusher(
-            name,
-            self.history,
-            url=f"http://127.0.0.1:{self.links['pushers'].port}/v1/sms",
-            rate=rate,
-            draw=Random(self.draw.random()),
-            received_earlier_ms=self.needs.received_earlier_ms,
-            copies=self.needs.copies,
-        )
-        self.pushers.append(pusher)
-        self._pushing.append(self.stage.begin(pusher.run()))

@@ -1,7 +1,8 @@
 """What every client saw, as NDJSON that is only ever appended to: the checks read it, nobody else.
 
 Writes a line an event: `pushed` (`id`, `source`, `from`, `text`, `received_at_ms`), `acknowledged`, `refused` and
-`unknown` (`id`), `shown` (`permit`, `valid`), `cancelled` (`permit`), `fault` (`name`, `struck`) and `quiet`.
+`unknown` (`id`), `shown` (`permit`, `valid`), `cancelled` (`permit`), `acted` (`deed`, `permit`, `under`), `fault`
+(`name`, `struck`) and `quiet`.
 """
 
 import json

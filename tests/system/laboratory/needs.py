@@ -18,7 +18,7 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True):
     environ: tuple[tuple[str, str], ...] = ()
     level: Literal["memory", "fsync"] = "fsync"
     asks: bool = False
-    """Whether police and officers ask the api meanwhile."""
+    """Whether police, officers and an organisation's clerk ask the api meanwhile, and a Ministry is told of it."""
     clock: bool = False
     """Whether the house runs by a clock that the experiment sets."""
     received_earlier_ms: int = 0

@@ -31,7 +31,6 @@ class Police:
         self._draw = Random(1)
         self._cancelled: list[str] = []
         self._stopping = asyncio.Event()
-        self._ended = asyncio.Event()
 
     async def run(self) -> None:
         """Ask until told to stop; an api that is away is asked later."""
@@ -42,12 +41,10 @@ class Police:
                     await self._patrol(http)
                 except (ClientError, TimeoutError, OSError):
                     continue
-        self._ended.set()
 
-    async def stop(self) -> None:
-        """Ask nothing new; returns when the last question was answered."""
+    def stop(self) -> None:
+        """Ask nothing new."""
         self._stopping.set()
-        await self._ended.wait()
 
     async def _patrol(self, http: ClientSession) -> None:
         """Check a document, and each permit that it has; cancel some."""

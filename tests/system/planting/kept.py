@@ -68,6 +68,52 @@ def a_status_that_no_act_made(world: World) -> str:
     return world.holder("organisation", lambda one: one.update(status="cancelled")) + ": is cancelled"
 
 
+@plant("I10")
+def an_act_that_nobody_was_told_of(world: World) -> str:
+    code = next(line["permit"] for line in world.history if line["event"] == "acted" and line["permit"])
+    world.history = [line for line in world.history if line.get("permit") != code or line["event"] != "acted"]
+    return f"create of {code} "
+
+
+@plant("I10")
+def an_act_that_was_promised_and_not_done(world: World) -> str:
+    done = next(line for line in world.history if line["event"] == "acted" and line["permit"])
+    world.history.append({**done, "at_ms": world.history[-1]["at_ms"]})
+    return f"create of {done['permit']} "
+
+
+@plant("I10")
+def a_number_that_the_ministry_lacks(world: World) -> str:
+    lost = world.taken.pop()
+    return f" the Ministry lacks [{lost['number']}]"
+
+
+@plant("I10")
+def a_number_told_as_two_things(world: World) -> str:
+    world.taken.append({**world.taken[0], "content": "00" * 8})
+    return f"{world.taken[0]['id']}: told as two things"
+
+
+@plant("I10")
+def a_number_that_was_never_given(world: World) -> str:
+    one = world.taken[0]
+    world.taken.append({**one, "number": 900, "id": f"{one['id'].rpartition('-')[0]}-900"})
+    return "the Ministry has 900 of"
+
+
+@plant("I10")
+def a_person_told_of_out_of_order(world: World) -> str:
+    one = world.taken[0]
+    world.taken.insert(0, {**one, "number": 900, "id": f"{one['id'].rpartition('-')[0]}-900"})
+    return f"{one['id']}: told after number 900"
+
+
+@plant("I10")
+def another_event_than_its_act(world: World) -> str:
+    world.taken[0]["event"] = "changed"
+    return f"{world.taken[0]['permit']}: acts ['granted'], told ['changed']"
+
+
 @plant("I11")
 def a_record_that_never_expires(world: World) -> str:
     name = world.named("day")[0]

@@ -22,6 +22,8 @@ class World:
         self.pushed = Counter(line["id"] for line in self.history if line["event"] == "pushed")
         """How often each SMS was."""
         self.sent: list[dict[str, Any]] = [json.loads(line) for line in true.house.sink_log.read_text().splitlines()]
+        self.taken: list[dict[str, Any]] = [json.loads(line) for line in true.ministry.log.read_text().splitlines()]
+        """By the Ministry."""
         self.logs = folder / "logs"
         self.logs.mkdir()
         for log in true.folder.glob("*.log"):

@@ -9,6 +9,7 @@ from tests.system.laboratory.experiments import (
     disks,
     freezes,
     kills,
+    ministries,
     network,
     operators,
     steps,
@@ -29,6 +30,7 @@ EXPERIMENTS: Final[Mapping[str, Callable[[], Experiment]]] = {
         *traffic.ALL,
         *versions.ALL,
         *operators.ALL,
+        *ministries.ALL,
         *kills.ALL,
     )
 }

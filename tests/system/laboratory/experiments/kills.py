@@ -4,6 +4,7 @@ import threading
 from functools import partial
 from typing import Final
 
+from tests.system.house import until
 from tests.system.laboratory.experiment import Experiment
 from tests.system.laboratory.floor import Floor
 from tests.system.laboratory.needs import Needs
@@ -22,14 +23,17 @@ class Kill(Experiment):
         self._role = role
         self.name = f"kill_{role}"
         self.says = f"kill -9 of {role} at random moments"
-        self.needs = Needs(asks=role == "api")
+        self.needs = Needs(asks=True)
 
     def strike(self, floor: Floor) -> None:
         """One kill, through which all others live."""
         floor.at_work(self._role)
         others = {name: post.starts for name, post in floor.posts.items() if name != self._role}
         threading.Event().wait(floor.draw.uniform(0, 0.3))
-        floor.fault(self.name, floor.posts[self._role].kill())
+        victim = floor.posts[self._role]
+        starts = victim.starts
+        floor.fault(self.name, victim.kill())
+        until(lambda: victim.starts > starts, f"{self._role} again; {floor.last_words()}")
         floor.at_work(self._role)
         floor.go_on()
         assert others == {name: floor.posts[name].starts for name in others}, "another ended with it"

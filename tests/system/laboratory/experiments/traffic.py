@@ -66,7 +66,7 @@ class Poison(Experiment):
         """All of it once."""
         self._round += 1
         for name, text in TEXTS.items():
-            floor.stage.wait(floor.pushers[0].push(Sms(f"poison-{name}-{self._round}", SENDER, text)))
+            floor.stage.wait(floor.load.pushers[0].push(Sms(f"poison-{name}-{self._round}", SENDER, text)))
         url = f"http://127.0.0.1:{floor.links['pushers'].port}/v1/sms"
         for name, body in BODIES.items():
             status, said = _post(url, body)

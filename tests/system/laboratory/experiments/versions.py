@@ -13,6 +13,7 @@ from tests.system.laboratory.floor import Floor
 ROOT: Final = Path(__file__).parents[4]
 PACKAGES: Final = ("permits", "lua", "runtime", "processor")
 NEXT: Final = "permits_v99"
+OTHER: Final = f"process-{NEXT}"
 
 
 class OtherSource(Experiment):
@@ -49,19 +50,17 @@ class NextVersion(Experiment):
     long = 3
 
     def prepare(self, floor: Floor) -> None:
-        """The other release."""
+        """The other release, and its worker."""
         release = _release(floor.house.folder)
         for file in (*(release / "lua").glob("*.lua"), release / "lua" / "library.py"):
             file.write_text(file.read_text().replace(LIBRARY, NEXT))
+        words = [sys.executable, "-P", "-m", "icaze", "process"]
+        environ = {"PYTHONPATH": str(floor.house.folder / "release")}
+        floor.add_worker(OTHER, words=words, word=f"{NEXT}_decide".encode(), environ=environ)
 
     def strike(self, floor: Floor) -> None:
-        """The other comes, works, and takes over when ours dies."""
-        other = f"process-{NEXT}"
-        if other not in floor.posts:
-            environ = {"PYTHONPATH": str(floor.house.folder / "release")}
-            words = [sys.executable, "-P", "-m", "icaze", "process"]
-            floor.add_worker(other, words=words, word=f"{NEXT}_decide".encode(), environ=environ)
-        floor.at_work(other, "process")
+        """Both work, and the other takes over when ours dies."""
+        floor.at_work(OTHER, "process")
         floor.fault(self.name, floor.posts["process"].kill())
         floor.at_work("process")
         floor.go_on()

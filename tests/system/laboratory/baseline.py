@@ -1,0 +1,39 @@
+"""The base line of I11: what stands in the store when all roles are at their places, and no SMS has come."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from redis.exceptions import RedisError
+
+from tests.system.checker.__main__ import main
+from tests.system.house import PARTITIONS, ready
+from tests.system.laboratory.post import Post
+from tests.system.laboratory.server import Server
+
+SHARING: Final = ("process", "dispatch")
+
+
+def all_in_place(server: Server, posts: Mapping[str, Post], streams: Iterable[str]) -> bool:
+    """Whether every role answers and has its even share of the partitions, and each stream is being read."""
+    for role in {name.partition("-")[0] for name in posts} - {"store"}:
+        said = [ready(post.door) if post.door else {} for name, post in posts.items() if name.partition("-")[0] == role]
+        share = PARTITIONS // len(said) if role in SHARING else None
+        if not all(facts and facts.get("partitions") == share for facts in said):
+            return False
+    try:
+        return all(any(group["consumers"] for group in _groups(server, name)) for name in streams)
+    except (RedisError, OSError):
+        return False
+
+
+def take(server: Server, file: Path) -> Path:
+    """Write what stands now; the file, for the checker's `--baseline`."""
+    if main(["--redis", server.url, "--snapshot", str(file)]):
+        raise AssertionError("the checker took no base line")
+    return file
+
+
+def _groups(server: Server, stream: str) -> list[dict[str, Any]]:
+    """Consumer groups of a stream; none where it is not there yet."""
+    return server.ask("XINFO GROUPS", stream) if server.ask("EXISTS", stream) else []
