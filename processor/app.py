@@ -21,6 +21,7 @@ from processor.erasure import Eraser
 from processor.held_replies import HeldReplies
 from processor.lane import DecideLane
 from processor.registry import registry_of
+from processor.turns import Turns
 from runtime import doors, embedded, keyring, layout, lifecycle, settings
 from runtime.connection import Client
 from runtime.day_keys import DayKeys
@@ -69,7 +70,7 @@ async def serve(stop: asyncio.Event) -> int:
         await day_keys.begin()
         policy = policies.latest()  # for its documents, which no version changes
         registry = registry_of(current, accepts=policy.documents.accepts)
-        turns = asyncio.Semaphore(BATCHES_AT_ONCE)
+        turns = Turns(BATCHES_AT_ONCE)
         phones = BusyPhones(wire_to(url), partitions)
         wordings = Wordings(current.script)
 

@@ -18,6 +18,7 @@ from processor.approvals import Wordings
 from processor.batch import Preparer
 from processor.busy_phones import BusyPhones
 from processor.lane import DecideLane
+from processor.turns import Turns
 from runtime.connection import Client, Wire
 from runtime.day_keys import DayKeys
 from runtime.keyring import SenderSeal
@@ -112,7 +113,7 @@ class Floor:
             preparer=preparer(lease.index, policy, day_keys, counting or phones()),
             wire=wire or Wire(self.url),
             partitions=KEYS,
-            turns=asyncio.Semaphore(4),
+            turns=Turns(4),
             batch=batch,
             wall_ms=lambda: time.time_ns() // 1_000_000,
         )
