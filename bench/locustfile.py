@@ -75,11 +75,12 @@ def _doors(environment: Any, **_: Any) -> None:
             environment.user_classes.remove(user)
 
 
-@events.test_stop.add_listener
+@events.quitting.add_listener
 def _leave(environment: Any, **_: Any) -> None:
     """Take our group off the streams: replies wait for every registered one.
 
-    Of several processes the master does, which is told last: the readers of another would find their group gone.
+    Of several processes the master does, when all have ended: the readers of another would find their group gone. At
+    `test_stop` it has not told them yet.
     """
     options = environment.parsed_options
     if isinstance(environment.runner, WorkerRunner):
