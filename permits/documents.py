@@ -44,8 +44,8 @@ ITEM: Final = re.compile(
     rf"(?![0-9]*+(?:{SERIES})[0-9BGILOQSZ])(?P<foreign>[A-Za-z0-9]++)"
     rf"|(?=[{_INITIALS}])(?<![A-Za-z])(?P<national>(?:{SERIES})(?![A-NP-Za-z]|O++(?![0-9]))"
     rf"|(?<![0-9])(?:{_SPACED})(?![A-Za-z0-9]))"
-    rf"(?:[ *]*+(?:(?:{NUMBER_WORDS})(?![A-Za-z0-9])[ *]*+)*+(?=O*+[0-9])"
-    rf"(?P<first>[0-9O]++)(?P<rest>(?: ++[0-9O]++(?![A-Za-z]))*+))?"
+    rf"(?:[ *]*+(?>(?:(?:{NUMBER_WORDS})(?![A-Za-z0-9])[ *]*+)*)(?=O*+[0-9])"
+    rf"(?P<first>[0-9O]++)(?P<rest>(?>(?: ++[0-9O]++(?![A-Za-z]))*)))?"
     rf"|(?P<digits>[0-9]++)"
     rf"|(?P<word>[A-Za-z]++))"
 )

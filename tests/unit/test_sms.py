@@ -1,7 +1,11 @@
 """The grammar of an SMS, by examples."""
 
+import re
+from types import ModuleType
+
 import pytest
 
+from permits import cancel_word, documents, folding, sms
 from permits.sms import Reading, read
 from tests.unit.sms_texts import assert_nothing_is_guessed
 
@@ -280,3 +284,10 @@ def test_a_series_cut_in_two_is_no_foreign_document(text: str) -> None:
 
 def test_a_word_before_a_foreign_document_does_not_spoil_it() -> None:
     assert read("2 viza A1234567").document == "A1234567"
+
+
+@pytest.mark.parametrize("module", [sms, documents, folding, cancel_word])
+def test_no_group_is_possessive(module: ModuleType) -> None:
+    """Python before 3.11.5 matches those wrongly: a group that gives nothing back is an atomic one."""
+    patterns = [value.pattern for value in vars(module).values() if isinstance(value, re.Pattern)]
+    assert [found for one in patterns for found in re.findall(r"\)(?:[*+?]|\{[0-9,]+\})\+", one)] == []
