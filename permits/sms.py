@@ -23,7 +23,7 @@ _WELL_FORMED: Final = re.compile(
 # Nineteen in twenty of the others, folded: no digit, or words and among them a number, a series with or without its
 # number, and a number. One match costs a fifth of a scan. Letters by themselves, digits apart in another way than
 # 123 45 678, an O that may be a zero and a foreigner's document need the scan.
-# A group that gives nothing back is written (?>(?:...)*): Python before 3.11.5 matches (?:...)*+ wrongly.
+# A group that gives nothing back is an atomic one: Python before 3.11.5 matches possessive groups wrongly.
 _WORDS: Final = rf"(?>(?:[ *]++|(?!(?:{SERIES}|O++)(?![A-Za-z]))[A-Za-z]{{2,}}+(?![0-9]))*)"
 _USUAL: Final = re.compile(
     rf"[^0-9]*+|{_WORDS}(?>(?:([0-9]++)(?:(?![A-Za-z])|(?<![0-9]{{4}})(?=(?:{SERIES})(?![A-Za-z]))))?){_WORDS}"

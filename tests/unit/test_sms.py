@@ -1,6 +1,7 @@
 """The grammar of an SMS, by examples."""
 
 import re
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -289,5 +290,5 @@ def test_a_word_before_a_foreign_document_does_not_spoil_it() -> None:
 @pytest.mark.parametrize("module", [sms, documents, folding, cancel_word])
 def test_no_group_is_possessive(module: ModuleType) -> None:
     """Python before 3.11.5 matches those wrongly: a group that gives nothing back is an atomic one."""
-    patterns = [value.pattern for value in vars(module).values() if isinstance(value, re.Pattern)]
-    assert [found for one in patterns for found in re.findall(r"\)(?:[*+?]|\{[0-9,]+\})\+", one)] == []
+    source = Path(str(module.__file__)).read_text()
+    assert re.findall(r"\)(?:[*+?]|\}\}|\{[0-9,]+\})\+", source) == []
