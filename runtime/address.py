@@ -6,7 +6,7 @@
 
 from collections.abc import Mapping
 from typing import Final, Literal
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import msgspec
 
@@ -52,25 +52,35 @@ def store_address(url: str) -> StoreAddress:
         )
     if kind == "server":
         return StoreAddress(kind, url, scheme=scheme)
-    parts = urlsplit(url)
-    login, at, places = parts.netloc.rpartition("@")
+    login, places, path, query = parts_of(url)
     hosts = tuple(_host(place, PORTS[kind]) for place in places.split(",") if place)
-    service = parts.path.strip("/")
+    service = path.strip("/")
     if not hosts:
         raise StartupError(f"ICAZE_REDIS_URL={scheme}+{topology}:// needs hosts: host:port,host:port")
     if kind == "sentinel" and not service:
         raise StartupError("ICAZE_REDIS_URL=redis+sentinel:// ends with the name of the master: host:port,…/mymaster")
     if kind == "cluster" and service not in ("", "0"):
         raise StartupError("ICAZE_REDIS_URL=redis+cluster:// has no database and no service behind its hosts")
-    query = f"?{parts.query}" if parts.query else ""
-    return StoreAddress(kind, url, hosts, service if kind == "sentinel" else "", scheme, login + at, query)
+    query = f"?{query}" if query else ""
+    return StoreAddress(kind, url, hosts, service if kind == "sentinel" else "", scheme, login, query)
+
+
+def parts_of(url: str) -> tuple[str, str, str, str]:
+    """Login with its @, hosts, path and query of a store's URL.
+
+    Newer releases of Python refuse to split a URL that has an address in brackets behind another host.
+    """
+    rest, _, query = url.partition("://")[2].partition("#")[0].partition("?")
+    authority, _, path = rest.partition("/")
+    login, at, places = authority.rpartition("@")
+    return login + at, places, path, query
 
 
 def with_files(url: str, files: Mapping[str, str]) -> str:
     """The URL with settings of TLS (redis-py's names of files) as its query; those that it has stay."""
-    parts = urlsplit(url)
-    more = [f"{name}={quote(path)}" for name, path in files.items() if path and f"{name}=" not in parts.query]
-    joined = "&".join(filter(None, (parts.query, *more)))
+    *_, query = parts_of(url)
+    more = [f"{name}={quote(path)}" for name, path in files.items() if path and f"{name}=" not in query]
+    joined = "&".join(filter(None, (query, *more)))
     return url if not more else f"{url.partition('?')[0]}?{joined}"
 
 

@@ -6,7 +6,6 @@ Nothing here retries a command: a repeated write is a second write. Who calls re
 import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol, cast
-from urllib.parse import urlsplit
 
 from hiredis import pack_command  # pyright: ignore[reportUnknownVariableType]
 from redis._parsers.hiredis import NOT_ENOUGH_DATA
@@ -19,6 +18,7 @@ from redis.exceptions import TimeoutError as StoreTimeoutError
 
 from lua.calls import Command
 from lua.store import Store
+from runtime.address import parts_of
 
 TIMEOUT_S: Final = 5.0
 WAIT_S: Final = 1.0
@@ -64,8 +64,8 @@ def connect(url: str) -> Client:
 
 def shown(url: str) -> str:
     """The store's address as it may be printed: without its password."""
-    password = urlsplit(url).password
-    return url if password is None else url.replace(f":{password}@", ":***@", 1)
+    _, colon, password = parts_of(url)[0].removesuffix("@").partition(":")
+    return url.replace(f":{password}@", ":***@", 1) if colon else url
 
 
 def wait_command(replicas: int) -> Command:

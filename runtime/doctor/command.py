@@ -16,7 +16,7 @@ from redis.exceptions import RedisError, ResponseError
 from lua.keys import SLOTS
 from lua.store import Store
 from runtime import embedded, lifecycle, settings
-from runtime.address import store_address
+from runtime.address import parts_of, store_address
 from runtime.connection import Wire, shown
 from runtime.doctor import clock, disk, facts, hints, replicas
 from runtime.doctor.clock import Clocks
@@ -150,7 +150,8 @@ def _judged(seen: _Seen, level: Level, wanted: int) -> list[Finding]:
 def _is_ours(url: str, known: Facts) -> bool:
     """Whether the store runs on this machine."""
     return url.startswith("unix://") or (
-        urlsplit(url).hostname in LOCAL and Path(known.config.get("dir", "/nowhere")).is_dir()
+        urlsplit(f"//{parts_of(url)[1].partition(',')[0]}").hostname in LOCAL
+        and Path(known.config.get("dir", "/nowhere")).is_dir()
     )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from runtime import settings
-from runtime.address import store_address
+from runtime.address import store_address, with_files
 from runtime.connection import shown
 from runtime.errors import StartupError
 
@@ -75,5 +75,21 @@ def test_files_of_tls_that_cannot_serve_are_said(
     assert said in str(caught.value)
 
 
-def test_a_password_before_many_hosts_is_not_shown() -> None:
-    assert shown("redis+sentinel://u:pass@a:1,b:2/icaze") == "redis+sentinel://u:***@a:1,b:2/icaze"
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("redis+sentinel://u:pass@a:1,b:2/icaze", "redis+sentinel://u:***@a:1,b:2/icaze"),
+        ("rediss+cluster://:p:s%40@a:1,[::1]:2", "rediss+cluster://:***@a:1,[::1]:2"),
+        ("redis://[::1]:1/0", "redis://[::1]:1/0"),
+        ("redis://u@a:1?x=:y@z", "redis://u@a:1?x=:y@z"),
+        ("unix:///run/a:b@c.sock", "unix:///run/a:b@c.sock"),
+        ("unix://:pass@/run/s.sock", "unix://:***@/run/s.sock"),
+    ],
+)
+def test_a_password_is_not_shown_and_all_else_is(url: str, told: str) -> None:
+    assert shown(url) == told
+
+
+def test_files_of_tls_are_added_where_an_address_in_brackets_is_not_the_first() -> None:
+    url = "rediss+cluster://a:1,[::1]:2"
+    assert with_files(f"{url}?ssl_a=1", {"ssl_b": "/x y"}) == f"{url}?ssl_a=1&ssl_b=/x%20y"
