@@ -36,7 +36,7 @@ from processor.busy_phones import BusyPhones
 from processor.kinds import InForce, Kind
 from processor.numbered import Numbered
 from processor.reading import LATEST_RECEIPT_MS, Asked, Reader, UnreadableError
-from runtime.day_keys import DayKeys, UnreadDayKeyError
+from runtime.day_keys import DayKeys
 from runtime.keyring import SenderSeal
 from runtime.sealing import sealed_letter
 
@@ -103,29 +103,20 @@ class Preparer:
         """
         policy = self._policy()
         draft = _Draft(self, now_ms, policy, self._wordings.of(policy))
-        reader = Reader(self.route, self.day_keys, now_ms)
-        at_once = None if unfit is not None else reader.read_at_once([payload for _, payload in entries])
+        read: Sequence[Asked | UnreadableError]
+        if unfit is None:
+            reader = Reader(self.route, self.day_keys, now_ms)
+            read = reader.read_all([payload for _, payload in entries], keys_are_read=keys_are_read)
+        else:
+            read = [UnreadableError(unfit)] * len(entries)
         taken = 0
-        for entry_id, payload in entries:
+        for (entry_id, payload), asked in zip(entries, read, strict=True):
             if draft.numbered.is_full:
                 break
             taken += 1
-            if at_once is not None:
-                asked = at_once[taken - 1]
-            else:
-                try:
-                    if unfit is not None:
-                        raise UnreadableError(unfit)
-                    asked = reader.read(payload)
-                except UnreadableError as error:
-                    draft.bury(entry_id, payload, str(error))
-                    continue
-                except UnreadDayKeyError:
-                    if not keys_are_read:
-                        raise
-                    draft.bury(entry_id, payload, "text and sender are gone: the key of their day was erased")
-                    continue
-            if asked.says.partition == self.index:
+            if isinstance(asked, UnreadableError):
+                draft.bury(entry_id, payload, str(asked))
+            elif asked.says.partition == self.index:
                 draft.judge(entry_id, asked)
             else:
                 draft.move(entry_id, asked)

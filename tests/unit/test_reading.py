@@ -12,8 +12,9 @@ from permits.identified import read_sms
 from permits.messages import ENCODER, InboundSms
 from permits.partition import Route
 from processor.reading import EARLIEST_RECEIPT_MS, LATEST_RECEIPT_MS, Asked, Reader, UnreadableError
+from runtime.day_keys import DayKeys, UnreadDayKeyError
 from runtime.sealing import sealed_sms
-from tests.day_keys import every_day
+from tests.day_keys import KEYRING, every_day, nobody
 
 KEYS = every_day()
 ROUTE = Route(key=b"a key for tests only", partitions=8)
@@ -140,29 +141,50 @@ def entry(number: int, **other: Any) -> bytes:
 
 def test_a_batch_is_read_as_each_of_its_entries() -> None:
     batch = [entry(n, arrived_ms=NOW_MS - n * 3_600_000, received_ms=NOW_MS - n * 1000) for n in range(40)]
-    assert READER.read_at_once(batch) == [READER.read(one) for one in batch]
-    assert READER.read_at_once([]) == []
+    assert READER.read_all(batch) == [READER.read(one) for one in batch]
+    assert READER.read_all([]) == []
 
 
-def _of_another_grammar() -> bytes:
+def test_a_batch_of_what_ingest_stored_is_not_read_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Reader, "read", None)
+    assert [asked.text for asked in READER.read_all([entry(1), entry(2)]) if isinstance(asked, Asked)] == [
+        "2 AZE 1000001",
+        "2 AZE 1000002",
+    ]
+
+
+def of_another_grammar() -> bytes:
     one = sms()
-    read_by_another = msgspec.structs.replace(read_sms(one, ROUTE), grammar="00000000")
+    read_by_another = msgspec.structs.replace(read_sms(one, ROUTE), grammar="00000000", document="AZE9999999")
     return ENCODER.encode(sealed_sms(KEYS.at(NOW_MS), one, read_by_another))
 
 
 @pytest.mark.parametrize(
-    "odd",
+    ("odd", "said"),
     [
-        None,
-        b"salam",
-        ENCODER.encode(sms()),
-        entry(1).replace(b"agg-1", b"agg-2"),
-        entry(1).replace(b'"day":"20260101"', b'"day":"20250101"'),
-        _of_another_grammar(),
+        (None, "no field m"),
+        (b"salam", "malformed"),
+        (ENCODER.encode(sms()), "AZE1111111"),
+        (entry(1).replace(b"agg-1", b"agg-2"), "not sealed by the key"),
+        (entry(1).replace(b'"day":"20260101"', b'"day":"20250101"'), "not sealed by the key"),
+        (of_another_grammar(), "AZE1111111"),
     ],
 )
 @pytest.mark.parametrize("place", [0, 2])
-def test_a_batch_in_which_something_is_the_matter_is_read_one_by_one(odd: bytes | None, place: int) -> None:
+def test_what_is_the_matter_with_one_entry_is_not_its_neighbours(odd: bytes | None, said: str, place: int) -> None:
     batch: list[bytes | None] = [entry(1), entry(2)]
     batch.insert(place, odd)
-    assert READER.read_at_once(batch) is None
+    read = READER.read_all(batch)
+    assert said in (str(one) if isinstance(one := read[place], UnreadableError) else one.says.document or "")
+    others = [one for at, one in enumerate(read) if at != place]
+    assert others == [READER.read(entry_) for entry_ in batch if entry_ is not odd]
+
+
+def test_an_entry_whose_key_is_gone_waits_for_a_look_at_the_keys_and_then_cannot_be_read() -> None:
+    keys = DayKeys(nobody, key="none", keyring=KEYRING)
+    reader = Reader(ROUTE, keys, NOW_MS)
+    with pytest.raises(UnreadDayKeyError):
+        reader.read_all([ENCODER.encode(sms()), entry(1)])
+    clear, gone = reader.read_all([ENCODER.encode(sms()), entry(1)], keys_are_read=True)
+    assert isinstance(clear, Asked)
+    assert "was erased" in str(gone)
