@@ -198,7 +198,7 @@ class DecideLane:
         found: list[tuple[bytes, list[bytes] | None]]
         if self._from_head:
             found = reply
-            self._from_head = bool(found) or bool(self._held)
+            self._from_head = bool(found)
         else:
             found = reply[0][1] if reply else []
         entries = [
