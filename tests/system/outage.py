@@ -1,8 +1,9 @@
 """The store away for a while under load: `python -m tests.system.outage --seconds 600 --rate 500`.
 
-Real processes on one machine. Aggregators push at a steady rate; the store is killed, and started again after so many
-seconds. Every SMS must be acknowledged at the first try, and `icaze verify` must find each decided and answered once.
-With `--kills`, ingest is killed (-9) at random moments of the outage and started again.
+Real processes on one machine. Aggregators push at a steady rate; the store is killed, and started again when as many
+as come in so many seconds were acknowledged without it. Every SMS must be acknowledged at the first try, and `icaze
+verify` must find each decided and answered once. With `--kills`, ingest is killed (-9) at random moments of the outage
+and started again.
 """
 
 import argparse
@@ -47,10 +48,12 @@ class Outage:
         replay = house.replay(self._trace(), self._door, rate=self._rate)
         until(lambda: house.acknowledged() > self._rate * AROUND_S / 3, "the load has begun")
         self._store.kill()
+        away_s = time.monotonic()
         killed = self._while_away()
         spooled = int(ready(self._door)["spooled"])
         asyncio.run(self._store.start())
         back_s = time.monotonic()
+        away_s = back_s - away_s
         until(lambda: self._spooled() == 0, "the spool is empty", within_s=60 + self._seconds)
         emptied_s = time.monotonic() - back_s
         assert replay.ended(within_s=60 + self._seconds) == 0, replay.errors()
@@ -61,7 +64,7 @@ class Outage:
             role.stop(within_s=120)
         pushed: dict[str, Any] = json.loads(replay.lines[-1])
         return {
-            "outage_s": self._seconds,
+            "outage_s": round(away_s, 1),
             "rate": self._rate,
             "pushed": pushed["messages"],
             "retries": pushed["retries"],
@@ -80,17 +83,21 @@ class Outage:
         return trace
 
     def _while_away(self) -> int:
-        """Let the outage last, and kill ingest in it; how often it was killed."""
-        ends_s = time.monotonic() + self._seconds
-        for _ in range(self._kills):
-            time.sleep(random.uniform(0.2, 1) * self._seconds / (self._kills + 1))
+        """Let the outage last, by what is acknowledged in it, and kill ingest meanwhile; how often it was killed."""
+        began, lasts = self._house.acknowledged(), self._seconds * self._rate
+        for at in sorted(random.uniform(0.1, 0.9) for _ in range(self._kills)):
+            self._until_acknowledged(began + at * lasts)
             # Another one cannot start without the store: what this one took waits on disk.
             self._ingest.kill()
             asyncio.run(self._store.start())
             self._ingest = self._again()
             self._store.kill()
-        time.sleep(max(0.0, ends_s - time.monotonic()))
+        self._until_acknowledged(began + lasts)
         return self._kills
+
+    def _until_acknowledged(self, count: float) -> None:
+        acknowledged = self._house.acknowledged
+        until(lambda: acknowledged() >= count, f"{count:.0f} acknowledged", within_s=60 + 2 * self._seconds)
 
     def _again(self) -> Running:
         return self._house.start("ingest", {"ICAZE_INGEST_PORT": self._door.rpartition(":")[2]})
