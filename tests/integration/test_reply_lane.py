@@ -2,98 +2,23 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from dispatch.ledger import Ledger
-from dispatch.outgoing import Outgoing, moment_s
+from dispatch.outgoing import Outgoing
 from dispatch.reply_lane import BUSY, LINGER_S, MOST_UNSETTLED, ReplyLane
-from dispatch.sender import Sender
-from dispatch.throttle import Throttle
 from lua.calls import Command
 from lua.keys import DISPATCH_GROUP, LANE
 from runtime.connection import Client, Wire
 from runtime.embedded import EmbeddedStore
 from runtime.leases import Lease
 from tests.eventually import eventually
-from tests.integration.dispatching import DAY_KEYS, PARTITIONS, Recorder, append, dead, pending, queue, register, reply
+from tests.integration.dispatching import append, pending, queue, reply
+from tests.integration.reply_desk import KEYS, ONE, desk, until_pending, until_seen
 
-KEYS = PARTITIONS[0]
-ONE = PARTITIONS[:1]
-
-
-@pytest.fixture(autouse=True)
-def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dispatch.ledger.TRIM_EVERY_S", 0.05)
-    monkeypatch.setattr("dispatch.reply_lane.BLOCK_S", 0.1)
-
-
-class Desk:
-    """A lane, a sender and a ledger, each started by itself."""
-
-    def __init__(self, url: str, operator: Recorder, wire: Wire | None = None) -> None:
-        self.operator = operator
-        self.lease = Lease(0, KEYS, "1", time.monotonic() + 3600)
-        self.ledger = Ledger(Wire(url), DAY_KEYS)
-        self.sender = Sender(operator=operator, ledger=self.ledger, throttle=Throttle(1e6, 100), window=1)
-        self.lane = ReplyLane(self.lease, wire=wire or Wire(url), submit=self.sender.submit)
-        self._tasks: list[asyncio.Task[None]] = []
-
-    def start(self, *works: Callable[[], Awaitable[None]]) -> None:
-        """Begin some of the three; all of them where none is named."""
-
-        async def awaited(work: Callable[[], Awaitable[None]]) -> None:
-            await work()
-
-        for work in works or (self.lane.run, self.sender.run, self.ledger.run):
-            self._tasks.append(asyncio.create_task(awaited(work)))
-
-    async def crash(self) -> None:
-        """End at once; nothing is written any more."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks.clear()
-
-
-@asynccontextmanager
-async def desk(url: str, wire: Wire | None = None, operator: Recorder | None = None) -> AsyncGenerator[Desk, None]:
-    at = Desk(url, operator or Recorder(), wire)
-    try:
-        yield at
-    finally:
-        await at.crash()
-        await at.ledger.finish()
-
-
-@pytest.fixture
-async def streams(redis: Client) -> Client:
-    """The store with the dispatchers' group."""
-    await register(redis, ONE)
-    return redis
-
-
-async def until_pending(store: Client, count: int) -> None:
-    async def is_so() -> bool:
-        return await pending(store, ONE) == count
-
-    await eventually(is_so)
-
-
-async def until_seen(operator: Recorder, count: int) -> None:
-    async def is_so() -> bool:
-        return len(operator.seen) >= count
-
-    await eventually(is_so)
-
-
-async def read_as_another(store: Client, count: int) -> list[bytes]:
-    """What a former holder of the lease would have read."""
-    command = ("XREADGROUP", "GROUP", DISPATCH_GROUP, LANE, "COUNT", count, "STREAMS", KEYS.replies, ">")
-    return [entry_id for entry_id, _ in (await store.execute_command(*command))[0][1]]
+pytestmark = pytest.mark.usefixtures("often")
 
 
 async def test_a_crash_between_acceptance_and_acknowledgement_repeats_the_window_once_and_marked(
@@ -340,89 +265,3 @@ async def test_a_waiting_read_never_outlives_the_lease(server: EmbeddedStore, st
     assert streams
     assert len(blocks) == 1
     assert 1 <= blocks[0] <= 60
-
-
-@pytest.mark.parametrize(
-    "body",
-    [b"", b"{}", b"[]", b"\xff\xfe", b'{"id":"\xff"}', b'{"zz":' + b"[" * 3000, b'{"id":null}', b"\x00", b"x" * 70000],
-    ids=["empty", "object", "array", "bytes", "not UTF-8", "deep", "null", "NUL", "long"],
-)
-async def test_an_entry_that_is_no_reply_is_a_dead_letter_and_the_lane_goes_on(
-    body: bytes, server: EmbeddedStore, streams: Client
-) -> None:
-    entry_id = await append(streams, body)
-    names = await queue(streams, 5, partitions=ONE)
-    async with desk(server.url) as at:
-        at.start()
-        await until_seen(at.operator, 5)
-        await until_pending(streams, 0)
-        assert at.operator.sent_once(names)
-    (letter,) = await dead(streams, ONE)
-    assert letter["reason"] == "unreadable: not a reply"
-    assert letter["entry_id"] == entry_id.decode()
-    assert letter["raw"] == body.decode("utf-8", "backslashreplace")
-
-
-async def test_an_entry_of_other_fields_keeps_them_in_its_dead_letter(server: EmbeddedStore, streams: Client) -> None:
-    await streams.execute_command("XADD", KEYS.replies, "*", "a", "1", "b", "2")
-    async with desk(server.url) as at:
-        at.start()
-
-        async def is_dead() -> bool:
-            return bool(await dead(streams, ONE))
-
-        await eventually(is_dead)
-    (letter,) = await dead(streams, ONE)
-    assert letter["raw"] == "a 1 b 2"
-
-
-async def test_an_entry_with_more_fields_than_ours_is_sent(server: EmbeddedStore, streams: Client) -> None:
-    await streams.execute_command("XADD", KEYS.replies, "*", "trace", "7", "m", reply("one"))
-    async with desk(server.url) as at:
-        at.start()
-        await until_seen(at.operator, 1)
-        assert at.operator.seen == [("one", False)]
-
-
-async def test_a_pending_entry_that_was_deleted_is_a_dead_letter(server: EmbeddedStore, streams: Client) -> None:
-    await queue(streams, 3, partitions=ONE)
-    ids = await read_as_another(streams, 3)
-    await streams.execute_command("XDEL", KEYS.replies, ids[1])
-    async with desk(server.url) as at:
-        at.start()
-        await until_pending(streams, 0)
-        assert at.operator.seen == [("r-0", True), ("r-2", True)]
-    (letter,) = await dead(streams, ONE)
-    assert letter["entry_id"] == ids[1].decode()
-
-
-async def test_a_mark_leaves_json_that_came_with_spaces_readable(server: EmbeddedStore, streams: Client) -> None:
-    await append(streams, b" " + reply("spaced") + b" \n")
-    await read_as_another(streams, 1)
-    wires: list[bytes] = []
-
-    class Keeping(Recorder):
-        async def send(self, parcels: Sequence[Any]) -> Any:
-            wires.extend(parcel.wire() for parcel in parcels)
-            return await super().send(parcels)
-
-    async with desk(server.url, operator=Keeping()) as at:
-        at.start()
-        await until_pending(streams, 0)
-    assert wires == [reply("spaced", ambiguous=True)]
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("1970-01-01T00:00:10.500Z", 10.5),
-        ("1970-01-01T04:00:00+04:00", 0.0),
-        ("1970-01-01T00:00:07", 7.0),
-        ("9999-12-31T23:59:59-14:00", 253402351199.0),
-        ("0001-01-01T00:00:00+14:00", -62135647200.0),
-        ("", 0.0),
-        ("soon", 0.0),
-    ],
-)
-def test_a_moment_without_a_zone_is_utc_and_no_moment_has_lapsed(text: str, seconds: float) -> None:
-    assert moment_s(text) == seconds

@@ -6,96 +6,29 @@ from typing import Any
 import msgspec
 import pytest
 
-from lua.calls import MESSAGE_BYTES, Arg, Batch
-from lua.keys import partition_keys, tags
-from lua.records import entries
+from lua.calls import MESSAGE_BYTES, Batch
 from permits import policy as policies
-from permits.calendar import DAY_MS, HOUR_MS, day_name, day_start_ms, hour_end, local_day
-from permits.messages import AUDIT_DECODER, DEAD_DECODER, ENCODER, INBOUND_DECODER, REPLY_DECODER, InboundSms
+from permits.calendar import DAY_MS, HOUR_MS, day_name, day_start_ms
+from permits.messages import AUDIT_DECODER, DEAD_DECODER, ENCODER, INBOUND_DECODER, REPLY_DECODER
 from permits.outcomes import REFUSALS
-from permits.partition import Route
-from permits.policy import Policy
-from processor.approvals import Wordings
-from processor.batch import Entry, Preparer
-from runtime.keyring import SEALED_SENDER_BYTES, SenderSeal
 from runtime.sealing import opened_letter
-from tests.day_keys import KEYRING, every_day, sealed
-from tests.uncounted import phones
-
-ROUTE = Route(key=b"a key for tests only", partitions=2)
-HOME = ROUTE.of_document("AZE1111111")[0]
-NOW_MS = 1_767_254_400_000
-"""2026-01-01 12:00 in Baku."""
-TODAY = local_day(NOW_MS)
-SEAL = SenderSeal(KEYRING)
-DAY_KEYS = every_day()
-ELSEWHERE = next(
-    f"2 AZE {number}" for number in range(1111112, 1111200) if ROUTE.of_document(f"AZE{number}")[0] != HOME
+from tests.day_keys import sealed
+from tests.unit.prepared import (
+    DAY_KEYS,
+    ELSEWHERE,
+    HOME,
+    NOW_MS,
+    ROUTE,
+    TODAY,
+    approved,
+    home_sender,
+    joined,
+    letters,
+    numbered,
+    payload,
+    prepare,
+    preparer,
 )
-
-
-def preparer(policy: Policy | None = None, *, index: int = HOME) -> Preparer:
-    rules = policy or policies.load()
-    return Preparer(
-        index=index,
-        keys=partition_keys(tags(2)[index]),
-        route=ROUTE,
-        policy=lambda: rules,
-        wordings=Wordings("plain"),
-        seal=SEAL,
-        phones=phones(),
-        day_keys=DAY_KEYS,
-    )
-
-
-def home_sender() -> str:
-    """A phone whose SMS without a document belong to our partition."""
-    return next(s for s in (f"+9945012345{n:02d}" for n in range(100)) if ROUTE.of_sender(s)[0] == HOME)
-
-
-def payload(text: str, **other: Any) -> bytes:
-    fields: dict[str, Any] = {
-        "id": "agg-1",
-        "source": "dev",
-        "sender": home_sender(),
-        "to": "8103",
-        "text": text,
-        "arrived_ms": NOW_MS - 1000,
-    }
-    return ENCODER.encode(InboundSms(**(fields | other)))
-
-
-def numbered(*payloads: bytes | None) -> list[Entry]:
-    return [(b"1767254399000-%d" % at, raw) for at, raw in enumerate(payloads)]
-
-
-def letters(batch: Batch) -> str:
-    return batch.messages[25::MESSAGE_BYTES].decode()
-
-
-def joined(*parts: Arg) -> bytes:
-    """Parts of a text as the function joins them."""
-    return b"".join(part if isinstance(part, bytes) else str(part).encode() for part in parts)
-
-
-def around(tail: str, frame: tuple[str, str]) -> tuple[str, str, str]:
-    return frame[0], tail, frame[1]
-
-
-def approved(batch: Batch, at: int = 0) -> bytes:
-    """The reply of the first message that is left to the rules, if it is approved."""
-    start = at * MESSAGE_BYTES
-    frame, tail, permit = (
-        batch.messages[start + 28],
-        batch.messages[start + 31 : start + 35],
-        batch.messages[start + 36 :][:10],
-    )
-    (begin, before), (between, after) = batch.frames[frame + 2 : frame + 4]
-    return joined(batch.texts[0], begin, permit, before, tail, between, permit, after)
-
-
-def prepare(*payloads: bytes | None, policy: Policy | None = None, unfit: str | None = None) -> Batch:
-    return preparer(policy).prepare(numbered(*payloads), epoch="7", now_ms=NOW_MS, unfit=unfit).batch
 
 
 @pytest.mark.parametrize(
@@ -307,136 +240,6 @@ def test_the_last_sms_of_a_full_batch_may_still_turn_to_something_else(tmp_path:
     assert (batch.count, len(batch.frames)) == (40, 250)
 
 
-# --- the numbers of senders
-
-
-def hour_of(batch: Batch, at: int) -> tuple[str, int]:
-    """Name and expiry of the hour's senders that take the number of a message."""
-    place = batch.messages[at * MESSAGE_BYTES + 30]
-    return batch.hours[place - 1], batch.hour_expiries_s[place - 1]
-
-
-def owner_and_digest(batch: Batch, at: int) -> tuple[bytes, bytes]:
-    row = AUDIT_DECODER.decode(batch.audit).rows[at]
-    return bytes.fromhex(row.owner), bytes.fromhex(row.digest)
-
-
-def test_whatever_the_rules_may_approve_has_its_senders_number_sealed() -> None:
-    batch = prepare(
-        payload("2 AZE 1111111", sender="+994700000001"),
-        payload("salam"),
-        payload("1 AZE 1111111 спасибо", sender="+994700000002"),
-    )
-    first, second = (batch.seals[at : at + SEALED_SENDER_BYTES] for at in (0, SEALED_SENDER_BYTES))
-    assert len(batch.seals) == 2 * SEALED_SENDER_BYTES
-    assert SEAL.open(first, *owner_and_digest(batch, 0)) == ("+994700000001", "az")
-    assert SEAL.open(second, *owner_and_digest(batch, 2)) == ("+994700000002", "ru")
-    assert SEAL.open(second, *owner_and_digest(batch, 0)) is None
-
-
-@pytest.mark.parametrize("sender", ["8103", "BANK", "+99450123456789012", "", '"', "\U0001f600"])
-def test_a_sender_that_is_no_number_has_its_place_and_leaves_none(sender: str) -> None:
-    batch = prepare(payload("2 AZE 1111111", sender=sender), payload("2 AZE 1111111"))
-    assert SEAL.open(batch.seals[:16], *owner_and_digest(batch, 0)) is None
-    assert SEAL.open(batch.seals[16:], *owner_and_digest(batch, 1)) == (home_sender(), "az")
-
-
-def test_a_number_is_kept_until_the_full_hour_after_the_permits_end() -> None:
-    late_ms = NOW_MS + 1
-    batch = preparer().prepare(numbered(payload("2 AZE 1111111")), epoch="7", now_ms=late_ms).batch
-    assert hour_of(batch, 0) == ("2026010111", (NOW_MS + 3 * HOUR_MS) // 1000)
-    batch = preparer().prepare(numbered(payload("2 AZE 1111111")), epoch="7", now_ms=NOW_MS + 1000).batch
-    assert hour_of(batch, 0) == ("2026010112", (NOW_MS + 4 * HOUR_MS) // 1000)
-
-
-def test_without_an_end_it_is_kept_as_long_as_the_permit_is_honoured() -> None:
-    batch = prepare(payload("3 AZE 1111111"), payload("2 AZE 1111111"), payload("3 AZE 1111111", id="again"))
-    assert hour_of(batch, 0) == hour_of(batch, 2) == ("2026010320", day_start_ms(TODAY + 3) // 1000)
-    assert len(batch.hours) == len(batch.hour_expiries_s) == 2
-
-
-def test_the_hour_is_that_of_the_end_which_the_record_tells_though_an_arrival_lies_ahead() -> None:
-    batch = prepare(payload("2 AZE 1111111", arrived_ms=NOW_MS + 60_000))
-    value = batch.messages[4:25] + b"a"
-    [entry] = entries(value)
-    ends_s = entry.decided_s + entry.minutes * 60
-    assert hour_of(batch, 0) == ("2026010112", hour_end(ends_s))
-    assert ends_s == NOW_MS // 1000 + 60 + 3 * 3600
-
-
-def test_the_trace_of_an_sms_stands_in_its_reply_and_without_one_nothing_does() -> None:
-    trace = f"00-{'a' * 32}-{'b' * 16}-01"
-    batch = prepare(payload("2 AZE 1111111", trace=trace), payload("2 AZE 1111111"))
-    assert REPLY_DECODER.decode(approved(batch)).trace == trace
-    assert b"trace" not in joined(batch.texts[1])
-
-
-# --- the cancel word
-
-
-def cancelling(more: str = "") -> Policy:
-    text = policies.DEFAULT_FILE.read_text().replace(
-        "late_minutes = 60", f'late_minutes = 60\ncancel_word = "LEGV"\n{more}'
-    )
-    return policies.parse(text.encode(), policies.DEFAULT_FILE)
-
-
-def test_a_text_with_the_cancel_word_asks_to_cancel_with_both_answers_ready() -> None:
-    batch = prepare(payload("LEGV AZE1111111"), payload("2 AZE 1111111"), policy=cancelling())
-    assert letters(batch) == "!?"
-    start, since = batch.texts[:2]
-    assert isinstance(since, bytes)
-    assert len(since) == 8
-    first = batch.messages[28] - 1
-    told = [REPLY_DECODER.decode(joined(start, *around("1111", frame))) for frame in batch.frames[first : first + 2]]
-    assert [(reply.verdict, reply.reason, reply.permit, reply.purpose) for reply in told] == [
-        ("cancelled", None, None, None),
-        ("refused", "nothing_to_cancel", None, None),
-    ]
-    assert all("1111" in reply.text for reply in told)
-    assert batch.holders == [owner_and_digest(batch, 0)[0][:4]]
-    assert len(batch.seals) == SEALED_SENDER_BYTES
-
-
-def test_without_a_cancel_word_or_a_document_a_text_stays_what_it_was() -> None:
-    assert letters(prepare(payload("LEGV AZE1111111"), payload("LEGV 2 AZE1111111"))) == "m?"
-    texts = ("LEGV", "LEGV 9 AZE1111111", "LEGV 1 2 AZE1111111", "LEGV AZE11111")
-    assert letters(prepare(*map(payload, texts), policy=cancelling())) == "muxb"
-
-
-def test_the_word_of_the_moment_of_receipt_holds() -> None:
-    later = policies.DEFAULT_FILE.read_text().split("[[regimes]]")[1]
-    text = (
-        policies.DEFAULT_FILE.read_text()
-        + "[[regimes]]"
-        + later.replace('"founding"', '"later"')
-        .replace("2020-01-01T00:00:00", "2026-01-01T12:00:00")
-        .replace("late_minutes = 60", 'late_minutes = 60\ncancel_word = "LEGV"')
-    )
-    policy = policies.parse(text.encode(), policies.DEFAULT_FILE)
-    at_ms = NOW_MS - 1
-    batch = prepare(
-        payload("LEGV AZE1111111", arrived_ms=at_ms), payload("LEGV AZE1111111", arrived_ms=NOW_MS), policy=policy
-    )
-    assert letters(batch) == "m!"
-
-
-def test_an_sms_that_cancels_looks_at_all_records_that_stand() -> None:
-    batch = prepare(payload("LEGV 3 AZE1111111"), policy=cancelling())
-    keep = policies.load().keep_days
-    assert batch.days[0] == day_name(TODAY - keep)
-    since = batch.texts[1]
-    assert isinstance(since, bytes)
-    honoured = next(p.honoured_days for p in policies.load().at(NOW_MS).purposes if p.code == 3)
-    assert int.from_bytes(since[:4]) == day_start_ms(TODAY - keep) // 1000
-    assert int.from_bytes(since[4:]) == day_start_ms(TODAY + 1 - honoured) // 1000
-
-
-def test_a_late_sms_cancels_all_the_same() -> None:
-    late = payload("LEGV 2 AZE1111111", arrived_ms=NOW_MS - 2 * HOUR_MS)
-    assert letters(prepare(late, policy=cancelling())) == "!"
-
-
 def told(batch: Batch, at: int) -> tuple[object, ...]:
     """What the message at a place comes to, with what it names by its place in the batch written out."""
     start = at * MESSAGE_BYTES
@@ -479,3 +282,11 @@ def test_sms_come_to_the_same_together_as_each_by_itself() -> None:
     alone = [preparer(rules).prepare([entry], epoch="7", now_ms=NOW_MS).batch for entry in entries]
     assert [told(together, at) for at in range(len(entries))] == [told(batch, 0) for batch in alone]
     assert len(set(letters(together))) > 4
+
+
+def test_what_ingest_has_sealed_comes_to_the_same_as_what_stands_in_clear() -> None:
+    clear = [payload(text, id=f"agg-{at}") for at, text in enumerate(("2 AZE 1111111", "salam", "9 AZE 1111111"))]
+    kept = [ENCODER.encode(sealed(DAY_KEYS.at(NOW_MS), INBOUND_DECODER.decode(one), ROUTE)) for one in clear]
+    as_clear, as_sealed = prepare(*clear), prepare(*kept)
+    assert as_sealed == as_clear
+    assert [row.sms_id for row in AUDIT_DECODER.decode(as_sealed.audit).rows] == ["agg-0", "agg-1", "agg-2"]
