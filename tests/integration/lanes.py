@@ -106,6 +106,7 @@ class Floor:
         policy: Rules = lambda: POLICY,
         day_keys: DayKeys = DAY_KEYS,
         counting: BusyPhones | None = None,
+        turns: Turns | None = None,
     ) -> DecideLane:
         """A lane on a lease."""
         return DecideLane(
@@ -113,7 +114,7 @@ class Floor:
             preparer=preparer(lease.index, policy, day_keys, counting or phones()),
             wire=wire or Wire(self.url),
             partitions=KEYS,
-            turns=Turns(4),
+            turns=turns or Turns(4),
             batch=batch,
             wall_ms=lambda: time.time_ns() // 1_000_000,
         )

@@ -97,7 +97,11 @@ class Pair:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection of the replica to the primary."""
-        there, back = await asyncio.open_connection("127.0.0.1", self.primary.port)
+        try:
+            there, back = await asyncio.open_connection("127.0.0.1", self.primary.port)
+        except ConnectionRefusedError:  # it has died
+            writer.close()
+            return
         for ends in ((reader, back), (there, writer)):
             task = asyncio.create_task(self.carry(*ends))
             self._tasks.add(task)

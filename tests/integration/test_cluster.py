@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,9 +20,9 @@ from lua.store import primaries, servers
 from processor.erasure import REWRITE, Eraser
 from runtime.address import store_address
 from runtime.cluster import ClusterClient, ClusterWire
-from runtime.connection import STORE_ERRORS, NotReplicatedError
+from runtime.connection import STORE_ERRORS, NotReplicatedError, StoreConnectionError
 from runtime.settings import Settings
-from runtime.slots import SlotMap, key_of, slot_of
+from runtime.slots import SlotMap, key_of, shared_out, slot_of
 
 KEYS: Final = [partition_keys(tag) for tag in tags(12)]
 HERE: Final = KEYS[0]
@@ -266,6 +266,23 @@ async def test_each_owner_waits_for_its_own_replica_also_with_what_was_redirecte
 )
 def test_the_key_of_a_command(command: list[Any], key: str | None) -> None:
     assert key_of(command) == key
+
+
+async def test_who_fails_is_told_of_when_all_others_have_answered() -> None:
+    answered: list[str] = []
+
+    async def ask(owner: str, places: Sequence[int]) -> list[str]:
+        if owner == "b":
+            raise StoreConnectionError("away")
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        answered.append(owner)
+        return [f"{owner}{place}" for place in places]
+
+    assert await shared_out(["a", "c", "a"], ask) == ["a0", "c1", "a2"]
+    with pytest.raises(StoreConnectionError):
+        await shared_out(["a", "b", "c"], ask)
+    assert answered == ["a", "c", "a", "c"]
 
 
 def test_the_slot_of_a_key_is_its_tags() -> None:

@@ -181,3 +181,12 @@ async def test_a_store_that_is_not_ours_or_not_there_is_named(
     monkeypatch.setenv("ICAZE_REDIS_URL", f"unix://{tmp_path}/none.sock")
     assert await dead("list") == 1
     assert f"icaze: store unix://{tmp_path}/none.sock: " in capsys.readouterr().err
+
+
+async def test_at_level_replicated_a_drop_that_no_replica_has_is_not_said_to_be_made(
+    redis: Client, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = await bury(redis, 0)
+    monkeypatch.setenv("ICAZE_DURABILITY", "replicated")
+    assert await dead("drop", name, "--reason", "read by a person") == 1
+    assert "0 of 1 replicas" in capsys.readouterr().err

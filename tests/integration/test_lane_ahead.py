@@ -8,8 +8,10 @@ import pytest
 from redis.exceptions import ConnectionError as StoreConnectionError
 
 from processor.batch import Entry, Prepared, Preparer
+from processor.turns import Turns
 from runtime.connection import Client, Wire
 from runtime.embedded import EmbeddedStore
+from tests.eventually import eventually
 from tests.integration.lanes import AT_HOME, Floor, each_decided_once, payload, restarts
 
 BATCH = 10
@@ -69,6 +71,48 @@ async def test_behind_a_full_batch_the_next_is_prepared_while_one_is_decided(flo
     assert [reply.in_reply_to for reply in await floor.replies()] == ids
 
 
+async def test_what_was_read_ahead_is_not_read_again_when_nothing_is_behind_it(floor: Floor, seen: list[str]) -> None:
+    await floor.push([f"2 {document}" for document in AT_HOME[:40]])
+    async with floor.deciding(wire=WatchedWire(floor.url, seen), batch=BATCH):
+        await floor.settled()
+    assert [word for word in seen if word.startswith("prepared")] == [f"prepared {BATCH}"] * 4
+
+
+async def test_of_several_lanes_none_makes_the_others_wait_for_what_it_prepares(floor: Floor, seen: list[str]) -> None:
+    turns = Turns(4)
+    await floor.push([f"2 {document}" for document in AT_HOME[:45]])
+    async with turns:  # another lane's batch is under way all the time
+        lane = floor.lane(await floor.lease(), wire=WatchedWire(floor.url, seen), batch=BATCH, turns=turns)
+        running = asyncio.create_task(lane.run())
+        await floor.settled()
+        lane.stop()
+        await running
+    assert seen[:12] == [f"prepared {BATCH}", "asked+1", "answered"] * 4
+
+
+async def test_a_lane_that_is_cancelled_leaves_no_call_behind(floor: Floor) -> None:
+    class Hanging(Wire):
+        """A wire whose second decision is the lane's end, and never answered."""
+
+        decisions = 0
+
+        async def call(self, *commands: Sequence[Any], timeout_s: float = 5.0, replicas: int = 0) -> list[Any]:
+            """As the wire's, once."""
+            self.decisions += commands[0][0] == "FCALL"
+            if self.decisions == 2:
+                running.cancel()
+                await asyncio.Event().wait()
+            return await super().call(*commands, timeout_s=timeout_s, replicas=replicas)
+
+    await floor.push([f"2 {document}" for document in AT_HOME[:45]])
+    lane = floor.lane(await floor.lease(), wire=Hanging(floor.url), batch=BATCH)
+    others = asyncio.all_tasks()
+    running = asyncio.create_task(lane.run())
+    await asyncio.wait([running])
+    await asyncio.sleep(0)  # for what was cancelled to end
+    assert asyncio.all_tasks() <= others
+
+
 async def test_where_little_waits_nothing_is_read_ahead(floor: Floor, seen: list[str]) -> None:
     async with floor.deciding(wire=WatchedWire(floor.url, seen), batch=BATCH):
         for at in range(5):
@@ -123,25 +167,34 @@ async def test_what_is_the_matter_with_a_batch_ahead_shows_when_it_is_its_turn(
 
 
 class DeafWire(Wire):
-    """A wire on which the second decision never leaves."""
+    """A wire on which the second decision never leaves; it fails when the call behind it was prepared."""
 
     decisions = 0
+
+    def __init__(self, url: str, seen: list[str]) -> None:
+        super().__init__(url)
+        self._seen = seen
 
     async def call(self, *commands: Sequence[Any], timeout_s: float = 5.0, replicas: int = 0) -> list[Any]:
         """As the wire's, but once."""
         if commands[0][0] == "FCALL":
             self.decisions += 1
             if self.decisions == 2:
-                await asyncio.sleep(0.05)
+                before = len(self._seen)
+                await eventually(lambda: _is_longer(self._seen, before))
                 await self.close()
                 raise StoreConnectionError("not sent")
         return await super().call(*commands, timeout_s=timeout_s, replicas=replicas)
 
 
-async def test_a_call_that_was_prepared_behind_one_that_failed_is_forgotten(floor: Floor) -> None:
+async def _is_longer(seen: list[str], length: int) -> bool:
+    return len(seen) > length
+
+
+async def test_a_call_that_was_prepared_behind_one_that_failed_is_forgotten(floor: Floor, seen: list[str]) -> None:
     gaps = restarts("gap")
     ids = await floor.push([f"2 {document}" for document in AT_HOME[:45]])
-    async with floor.deciding(wire=DeafWire(floor.url), batch=BATCH):
+    async with floor.deciding(wire=DeafWire(floor.url, seen), batch=BATCH):
         await floor.settled()
     await each_decided_once(floor, ids)
     assert restarts("gap") == gaps
