@@ -153,6 +153,9 @@ class Wire:
         """Drop the connection; the next call makes another."""
         connection, self._connection = self._connection, None
         if connection is not None:
+            if connection.is_connected:
+                # Over TLS a mere close waits for the server's goodbye, which a frozen one never says.
+                connection._writer.transport.abort()
             try:
                 await connection.disconnect(nowait=True)
             except (RedisError, OSError):

@@ -1,7 +1,9 @@
 """TLS to the store, over Debian's redis-server (the wheel's server has none): one server, a Cluster, sentinels."""
 
+import asyncio
 import os
 import shutil
+import signal
 import ssl
 import subprocess
 from collections.abc import Iterator
@@ -102,6 +104,11 @@ class TlsHouse:
         until(lambda: bool(self._asked(port, "PING")), f"the server on port {port}")
         return port
 
+    def freeze(self) -> None:
+        """No server says another word."""
+        for process in self._processes:
+            process.send_signal(signal.SIGSTOP)
+
     def ask(self, port: int, *command: str) -> Any:
         """The reply of one server."""
         reply = self._asked(port, *command)
@@ -169,6 +176,17 @@ async def refusal(current: settings.Settings) -> str:
 async def test_one_server_is_spoken_to_over_tls(tls: TlsHouse) -> None:
     port = tls.run()
     await served(tls.loaded(f"rediss://127.0.0.1:{port}/0").redis_url)
+
+
+async def test_a_wire_leaves_a_frozen_server_at_once(tls: TlsHouse) -> None:
+    wire = wire_to(tls.loaded(f"rediss://127.0.0.1:{tls.run()}/0").redis_url)
+    before = len(os.listdir("/dev/fd"))
+    await wire.call(["PING"])
+    assert len(os.listdir("/dev/fd")) == before + 1
+    tls.freeze()
+    await wire.close()
+    await asyncio.sleep(0)
+    assert len(os.listdir("/dev/fd")) == before
 
 
 async def test_a_server_that_wants_a_certificate_gets_ours(tls: TlsHouse) -> None:
