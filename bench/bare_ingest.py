@@ -24,7 +24,7 @@ _pack: Callable[[tuple[Any, ...]], bytes] = cast("Any", hiredis.pack_command)  #
 
 
 def stream(number: int) -> str:
-    """A stream of this server; whoever measures removes it."""
+    """A stream of this server; whoever measures empties it."""
     return f"bare:{{{number}}}"
 
 

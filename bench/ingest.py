@@ -14,6 +14,7 @@ import signal
 import tempfile
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +22,6 @@ import redis
 
 from bench.api_house import ApiHouse, opened
 from bench.arguments import positive, positive_number
-from bench.bare_ingest import STREAMS, stream
 from bench.machine import cores, pin
 from bench.measurement import Measurement, Target, conditions
 from bench.pairs import Compared, Server, fixed, paired, serving
@@ -97,18 +97,21 @@ def _compare(folder: Path, *, rounds: int, seconds: float) -> Compared:
             pin(pid, server_core)
             with _standing_still(house):
                 singles, arrays = (_requests(url, size) for size in (1, ARRAY))
+                socket = house.doors["store"].removeprefix("unix://")
+                emptied = partial(_empty, socket)
                 told = json.dumps({"accepted": 1, "ids": ["20260101-l8103-1234"], "rejected": []}).encode()
                 headers = {"Content-Type": "application/json; charset=utf-8"}
                 with fixed(folder, PATH, headers, told, server_core, status=202) as (bare_url, bare_pid):
                     ours, bare = Server(url, pid, singles, 202), Server(bare_url, bare_pid, singles, 202)
-                    pairs = paired(ours, bare, rounds=rounds, seconds=seconds, connections=CONNECTIONS)
+                    pairs = paired(ours, bare, rounds=rounds, seconds=seconds, connections=CONNECTIONS, before=emptied)
                 compared.add("single", pairs)
-                socket = house.doors["store"].removeprefix("unix://")
                 with serving(["-m", "bench.bare_ingest", socket], server_core) as (bare_url, bare_pid):
                     ours, bare = Server(url, pid, arrays, 202), Server(bare_url, bare_pid, arrays, 202)
-                    pairs = paired(ours, bare, rounds=rounds, seconds=seconds, connections=ARRAY_CONNECTIONS)
+                    pairs = paired(
+                        ours, bare, rounds=rounds, seconds=seconds, connections=ARRAY_CONNECTIONS, before=emptied
+                    )
                 compared.add("array", pairs, each=ARRAY)
-                _clear(socket)
+                _empty(socket)
     finally:
         os.sched_setaffinity(0, allowed)
     return compared
@@ -131,7 +134,9 @@ def _standing_still(house: ApiHouse) -> Generator[None, None, None]:
             os.kill(pid, signal.SIGCONT)
 
 
-def _clear(socket: str) -> None:
+def _empty(socket: str) -> None:
+    """Nothing is left of what was taken: a long round would else fill the streams up to the high-water mark."""
     store: Any = redis.Redis(unix_socket_path=socket)
-    store.unlink(*(stream(number) for number in range(STREAMS)))
+    for key in store.scan_iter(count=1000, _type="stream"):
+        store.xtrim(key, maxlen=0, approximate=False)
     store.close()

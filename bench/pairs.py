@@ -8,7 +8,7 @@ import asyncio
 import subprocess
 import sys
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import cycle
 from pathlib import Path
@@ -65,15 +65,25 @@ class Compared(msgspec.Struct):
         self.ratios[f"{name}_cpu"] = round(median(bare.cpu_us / ours.cpu_us for ours, bare in pairs), 3)
 
 
-def paired(ours: Server, bare: Server, *, rounds: int, seconds: float, connections: int) -> list[Pair]:
-    """The speeds of both servers, round by round; which one begins alternates."""
+def paired(
+    ours: Server,
+    bare: Server,
+    *,
+    rounds: int,
+    seconds: float,
+    connections: int,
+    before: Callable[[], None] = lambda: None,
+) -> list[Pair]:
+    """The speeds of both servers, round by round; which one begins alternates. `before` each turn something is done."""
     pairs: list[Pair] = []
     for number in range(-1, rounds):  # the first round only warms both up
-        order = (ours, bare) if number % 2 else (bare, ours)
-        try:
-            speeds = {server.pid: uvloop.run(closed_loop(server, seconds, connections)) for server in order}
-        except WrongAnswerError as error:
-            raise SystemExit(str(error)) from None
+        speeds: dict[int, Speed] = {}
+        for server in (ours, bare) if number % 2 else (bare, ours):
+            before()
+            try:
+                speeds[server.pid] = uvloop.run(closed_loop(server, seconds, connections))
+            except WrongAnswerError as error:
+                raise SystemExit(str(error)) from None
         if number >= 0:
             pairs.append((speeds[ours.pid], speeds[bare.pid]))
     return pairs
