@@ -180,7 +180,7 @@ class Ingest:
             _refused("item", len(rejected))
         # All in one call: each by itself costs a twentieth of ingest's time. JSON has no line break inside.
         lines = ENCODER.encode_lines(sealed).split(b"\n")
-        return list(zip(streams, lines, strict=False)), ids, rejected
+        return list(zip(streams, lines[:-1], strict=True)), ids, rejected
 
 
 async def identify(request: web.Request, response: web.StreamResponse) -> None:
@@ -246,9 +246,9 @@ async def serve(stop: asyncio.Event) -> int:
 
         async def readiness() -> dict[str, Any]:
             stored = await answers(client)
-            direct = stored and not spooled.holds
+            direct = stored and not spooled.holds and high_water.full_because is None
             return {
-                "ready": high_water.full_because is None and (direct or spooled.accepts),
+                "ready": direct or spooled.accepts,
                 "role": "ingest",
                 **current.promise,
                 "full_because": high_water.full_because,
