@@ -26,8 +26,8 @@ from bench.spell import READS, say, watch
 from bench.store import opened, packed
 from lua import library
 
-AHEAD: Final = 8
-"""Commands under way: four batches and the reads after them, as a worker has."""
+AHEAD: Final = 32
+"""Commands under way: sixteen batches and the reads after them, the most that a worker has."""
 TAKEN: Final = 1 << 18
 
 

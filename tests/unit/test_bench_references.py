@@ -4,10 +4,11 @@ from pathlib import Path
 
 import msgspec
 
-from bench import naive, store
+from bench import limit, naive, store
 from bench.backlog import Backlog, PeerSms
 from bench.peers import peer
 from permits.messages import SEALED_DECODER
+from processor.app import BATCHES_AT_ONCE
 from runtime.embedded import ALLOCATOR, EmbeddedStore
 
 
@@ -20,6 +21,10 @@ def test_the_measured_store_has_the_settings_of_the_embedded_one(tmp_path: Path)
         name: value for name, value in product.items() if name not in places
     }
     assert store.ALLOCATOR == ALLOCATOR
+
+
+def test_the_limit_has_as_much_under_way_as_a_worker() -> None:
+    assert limit.AHEAD == 2 * BATCHES_AT_ONCE
 
 
 def test_a_backlog_is_what_ingest_stores_of_the_sms_that_peers_get(tmp_path: Path) -> None:
