@@ -55,6 +55,8 @@ class Housekeeping:
                 await step()
             except (RedisError, OSError, ValueError) as error:
                 self._log.warning("housekeeping put off", step=name, error=type(error).__name__)
+            except Exception as error:  # noqa: BLE001  # whatever one step meets, the others and later rounds go on
+                self._log.error("housekeeping failed", cause=error, step=name)
 
     async def _erase(self) -> None:
         """Keys of days, where the first partition is ours."""

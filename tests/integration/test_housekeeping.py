@@ -55,3 +55,10 @@ async def test_a_step_that_fails_keeps_no_other_from_its_turn(command: str, redi
     trimmed = await redis.execute_command("XLEN", KEYS[1].dead) == 1
     assert (erased, trimmed) == (command != "HKEYS", command != "XTRIM")
     assert told(command) == {"HKEYS": 1, "XTRIM": 2, "XINFO": None}[command]
+
+
+async def test_a_fault_of_ours_does_not_end_the_round(redis: Client, caplog: pytest.LogCaptureFixture) -> None:
+    await bury(redis, 31, "unforeseen")
+    await housekeeping(Failing(redis, "HKEYS", RuntimeError("unforeseen"))).round()
+    assert await redis.execute_command("XLEN", KEYS[1].dead) == 0
+    assert "housekeeping failed" in [record.message for record in caplog.records if record.levelname == "ERROR"]
