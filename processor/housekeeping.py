@@ -16,7 +16,7 @@ from permits.regimes import Retention
 from processor.archive.archiver import trim
 from processor.dead.census import Census
 from processor.erasure import Eraser
-from runtime.telemetry import Log
+from runtime.telemetry import DEAD_LAPSED, Log
 
 HOUSEKEEPING_S: Final = 60.0
 
@@ -70,4 +70,7 @@ class Housekeeping:
             keys = self._partitions[index]
             await trim(self._store, keys, before_ms=now_ms - retention.audit_days * DAY_MS)
             oldest_ms = now_ms - retention.dead_days * DAY_MS
-            await self._store.execute_command("XTRIM", keys.dead, "MINID", "=", oldest_ms)
+            lapsed: int = await self._store.execute_command("XTRIM", keys.dead, "MINID", "=", oldest_ms)
+            if lapsed:
+                DEAD_LAPSED.inc(lapsed)
+                self._log.warning("dead letters trimmed that nobody handled", partition=index, count=lapsed)

@@ -62,3 +62,16 @@ async def test_a_fault_of_ours_does_not_end_the_round(redis: Client, caplog: pyt
     await housekeeping(Failing(redis, "HKEYS", RuntimeError("unforeseen"))).round()
     assert await redis.execute_command("XLEN", KEYS[1].dead) == 0
     assert "housekeeping failed" in [record.message for record in caplog.records if record.levelname == "ERROR"]
+
+
+async def test_dead_letters_that_nobody_handled_are_counted_as_they_go(
+    redis: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = REGISTRY.get_sample_value("icaze_dead_letters_lapsed_total") or 0
+    for days_ago in (32, 31, 29):
+        await bury(redis, days_ago, "lapses")
+    for _ in range(2):
+        await housekeeping(redis).round()
+    assert REGISTRY.get_sample_value("icaze_dead_letters_lapsed_total") == before + 2
+    (line,) = [record for record in caplog.records if "dead letters" in record.message]
+    assert (line.levelname, vars(line)["fields"]) == ("WARNING", {"partition": 1, "count": 2})
