@@ -31,16 +31,15 @@ def of_info(known: Facts, level: Level, wanted: int) -> list[Finding]:
     replicas = replicas_of(known.info)
     online = [one for one in replicas if one["state"] == "online"]
     asked = wanted if level == "replicated" else 0
-    bad = len(online) < asked
-    found.append(
-        Finding(
-            "replicas",
-            "unsafe" if bad else "ok",
-            f"{len(online)} online of {len(replicas)}",
-            f"{asked} or more",
-            "attach replicas (REPLICAOF) and wait until they are online" if bad else "",
-        )
-    )
+    seen = f"{len(online)} online of {len(replicas)}"
+    if len(online) < asked:
+        change = "attach replicas (REPLICAOF) and wait until they are online"
+        found.append(Finding("replicas", "unsafe", seen, f"{asked} or more", change))
+    elif asked and len(online) > asked:  # an acknowledgement needs any of them, a failover takes one of them
+        change = f"ICAZE_REPLICAS={len(online)}: else one may be promoted that lacks what others have acknowledged"
+        found.append(Finding("replicas", "warn", seen, f"{asked}, as ICAZE_REPLICAS says", change))
+    else:
+        found.append(Finding("replicas", "ok", seen, f"{asked} or more"))
     offset = int(known.info.get("master_repl_offset", 0))
     for one in online:
         behind, lag_s = offset - int(one["offset"]), int(one["lag"])
