@@ -4,6 +4,7 @@ Nothing here retries a command: a repeated write is a second write. Who calls re
 """
 
 import asyncio
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol, cast
 
@@ -63,9 +64,10 @@ def connect(url: str) -> Client:
 
 
 def shown(url: str) -> str:
-    """The store's address as it may be printed: without its password."""
+    """The store's address as it may be printed: without its password, before the host or in the query."""
     _, colon, password = parts_of(url)[0].removesuffix("@").partition(":")
-    return url.replace(f":{password}@", ":***@", 1) if colon else url
+    told = url.replace(f":{password}@", ":***@", 1) if colon else url
+    return re.sub(r"([?&]\w*password=)[^&#]*", r"\1***", told)
 
 
 def wait_command(replicas: int) -> Command:
