@@ -10,15 +10,13 @@ from redis.exceptions import RedisError, ResponseError
 
 from lua.keys import INBOUND_GROUP, PartitionKeys
 from lua.store import Store
-from permits.calendar import DAY_MS
 from processor.approvals import Wordings
-from processor.archive.archiver import Archiver, trim
+from processor.archive.archiver import Archiver
 from processor.batch import Preparer
 from processor.busy_phones import BusyPhones
-from processor.dead.census import Census
 from processor.employee_work import working
-from processor.erasure import Eraser
 from processor.held_replies import HeldReplies
+from processor.housekeeping import Housekeeping
 from processor.lane import DecideLane
 from processor.registry import registry_of
 from processor.turns import Turns
@@ -34,7 +32,6 @@ from runtime.shared import SharedWire
 from runtime.telemetry import Log, start_logging
 from runtime.topology import client_to, wire_to
 
-HOUSEKEEPING_S: Final = 60.0
 PACE_S: Final = 0.0008
 """Times the partitions held: the least time between small batches of one, some 1,250 calls a second a worker."""
 BATCHES_AT_ONCE: Final = 16
@@ -99,7 +96,14 @@ async def serve(stop: asyncio.Event) -> int:
         leases = Leases(
             wire_to(url), role="decide", partitions=partitions, lease_ms=current.lease_ms, new_lane=new_lane
         )
-        worker = _Worker(client, partitions, leases, current, policies)
+        worker = _Worker(client, partitions, leases, current)
+        housekeeping = Housekeeping(
+            client,
+            partitions,
+            held=lambda: leases.held,
+            retention=lambda: policies.latest().retention,
+            wall_ms=_wall_ms,
+        )
         app = doors.new_app(readiness=worker.readiness)
         work = working(
             url,
@@ -124,7 +128,7 @@ async def serve(stop: asyncio.Event) -> int:
                 wire_to(url), folder=current.archive, leases=lambda: leases.leases, replicas=current.awaited
             )
             beside = [
-                asyncio.create_task(worker.keep_house()),
+                asyncio.create_task(housekeeping.run()),
                 asyncio.create_task(archiver.run()),
                 asyncio.create_task(held_replies.run()),
                 asyncio.create_task(policies.follow()),
@@ -173,14 +177,10 @@ class _Worker:
         partitions: list[PartitionKeys],
         leases: Leases,
         current: Settings,
-        policies: Policies,
     ) -> None:
         self._client = client
         self._partitions = partitions
         self._leases = leases
-        self._policies = policies
-        self._census = Census(client, lambda: [partitions[index] for index in leases.held])
-        self._eraser = Eraser(client, partitions[0].day_keys)
         self._settings = current
         self._log = Log("process")
 
@@ -210,21 +210,3 @@ class _Worker:
             await self._client.execute_command("XLEN", self._partitions[index].inbound) for index in self._leases.held
         ]
         return sum(lengths)
-
-    async def keep_house(self) -> None:
-        """Let go of what the policy no longer keeps: keys of days, trails as far as archived, dead letters."""
-        while True:
-            now_ms = time.time_ns() // 1_000_000
-            retention = self._policies.latest().retention
-            try:
-                if 0 in self._leases.held:
-                    await self._eraser.round(now_ms=now_ms, texts_days=retention.texts_days)
-                for index in self._leases.held:
-                    keys = self._partitions[index]
-                    await trim(self._client, keys, before_ms=now_ms - retention.audit_days * DAY_MS)
-                    oldest_ms = now_ms - retention.dead_days * DAY_MS
-                    await self._client.execute_command("XTRIM", keys.dead, "MINID", "=", oldest_ms)
-                await self._census.round()
-            except (RedisError, OSError, ValueError) as error:
-                self._log.warning("housekeeping put off", error=type(error).__name__)
-            await asyncio.sleep(HOUSEKEEPING_S)

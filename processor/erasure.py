@@ -7,7 +7,7 @@ as after a crash at any point, asks again.
 
 from typing import Any, Final
 
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError
 
 from lua.store import Store, servers
 from permits.calendar import day_name, local_day
@@ -37,16 +37,28 @@ class Eraser:
             await self._store.execute_command("HDEL", self._key, *lapsed)
             self._log.info("day keys erased", days=sorted(lapsed))
         if lapsed or REWRITE in fields:
-            await self._rewrite()
+            await self._rewrite(is_fresh=bool(lapsed))
 
-    async def _rewrite(self) -> None:
-        """One server after another: a rewrite forks, and a replica has what the primary wrote a round ago."""
+    async def _rewrite(self, *, is_fresh: bool) -> None:
+        """One server after another: a rewrite forks, and a replica has what the primary wrote a round ago.
+
+        A server that cannot be asked keeps no other from it, once the erasure is no longer fresh: what is not done
+        there stays due.
+        """
+        is_whole = True
         for server in await servers(self._store):
-            if not await self._is_rewritten(server):
-                return
-        await self._store.execute_command("HDEL", self._key, REWRITE)
-        self._asked_of.clear()
-        self._log.info("append-only file written without the erased keys")
+            try:
+                if not await self._is_rewritten(server):
+                    return
+            except (RedisError, OSError) as error:  # away, another rewrite under way, or we may not ask for one
+                is_whole = False
+                self._log.warning("append-only file not rewritten", error=type(error).__name__, reason=str(error)[:80])
+                if is_fresh:
+                    return
+        if is_whole:
+            await self._store.execute_command("HDEL", self._key, REWRITE)
+            self._asked_of.clear()
+            self._log.info("append-only file written without the erased keys")
 
     async def _is_rewritten(self, server: Store) -> bool:
         facts: dict[str, Any] = await server.execute_command("INFO", "server", "persistence")
@@ -55,9 +67,6 @@ class Eraser:
         is_done = facts["run_id"] in self._asked_of and facts["aof_last_bgrewrite_status"] == "ok"
         if is_done or not facts["aof_enabled"]:
             return True
-        try:
-            await server.execute_command("BGREWRITEAOF")
-            self._asked_of.add(facts["run_id"])
-        except ResponseError as error:  # another rewrite is under way, or we may not ask for one
-            self._log.warning("append-only file not rewritten", error=str(error)[:80])
+        await server.execute_command("BGREWRITEAOF")
+        self._asked_of.add(facts["run_id"])
         return False

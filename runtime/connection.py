@@ -4,6 +4,7 @@ Nothing here retries a command: a repeated write is a second write. Who calls re
 """
 
 import asyncio
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol, cast
 
@@ -63,9 +64,10 @@ def connect(url: str) -> Client:
 
 
 def shown(url: str) -> str:
-    """The store's address as it may be printed: without its password."""
+    """The store's address as it may be printed: without its password, before the host or in the query."""
     _, colon, password = parts_of(url)[0].removesuffix("@").partition(":")
-    return url.replace(f":{password}@", ":***@", 1) if colon else url
+    told = url.replace(f":{password}@", ":***@", 1) if colon else url
+    return re.sub(r"([?&]\w*password=)[^&#]*", r"\1***", told)
 
 
 def wait_command(replicas: int) -> Command:
@@ -128,8 +130,11 @@ class Wire:
         except TimeoutError:
             await self.close()
             raise StoreTimeoutError(f"no answer within {timeout_s} s") from None
-        except RuntimeError as error:  # uvloop's word for a connection that was reset meanwhile
+        except RuntimeError as error:  # uvloop's word for a connection that was reset meanwhile, and a fault of ours
+            is_gone = self._is_gone()
             await self.close()
+            if not is_gone:
+                raise
             raise StoreConnectionError(f"the connection is gone: {error}") from None
         except BaseException:
             await self.close()
@@ -148,6 +153,11 @@ class Wire:
     async def _open(self) -> None:
         self._connection = self._pool.make_connection()
         await self._connection.connect()
+
+    def _is_gone(self) -> bool:
+        """Whether the connection was lost; redis-py drops its writer where sending fails."""
+        connection = self._connection
+        return connection is not None and (connection._writer is None or connection._writer.transport.is_closing())
 
     async def close(self) -> None:
         """Drop the connection; the next call makes another."""

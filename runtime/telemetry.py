@@ -61,6 +61,9 @@ REPLY_AGE: Final = Ages(
 DEAD_LETTERS: Final = Gauge(
     "icaze_dead_letters", "dead letters of held partitions, by kind and reason", ["kind", "reason"], registry=REGISTRY
 )
+DEAD_LAPSED: Final = Counter(
+    "icaze_dead_letters_lapsed", "dead letters trimmed by age that nobody handled", registry=REGISTRY
+)
 GROUPS_DROPPED: Final = Counter(
     "icaze_groups_dropped", "reply readers dropped for silence", ["group"], registry=REGISTRY
 )

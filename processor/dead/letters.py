@@ -76,7 +76,7 @@ def decoded(entry_id: bytes, fields: dict[bytes, bytes]) -> DeadLetter:
     """An entry of the stream; what somebody else put there is shown as it stands."""
     try:
         return DEAD_DECODER.decode(fields[b"m"])
-    except (KeyError, msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (KeyError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         name = entry_id.decode()
         raw = b" ".join(part for pair in fields.items() for part in pair).decode("utf-8", "backslashreplace")
         return DeadLetter(

@@ -116,7 +116,7 @@ async def dead(store: Store, names: PartitionKeys) -> Dead:
         standing += 1
         try:
             letter = DEAD_DECODER.decode(payload)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             continue
         inbound += letter.kind == "inbound"
         if letter.reply_id is not msgspec.UNSET:

@@ -4,7 +4,9 @@ Writes one key that ends by itself.
 """
 
 import argparse
+from collections.abc import Callable
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -61,26 +63,33 @@ async def _run(arguments: argparse.Namespace) -> int:
 
 
 async def diagnosed(url: str, level: Level, wanted: int, clocks: Clocks | None = None) -> Diagnosis:
-    """Everything looked at, once, and judged, at each primary; StartupError where the store is away."""
+    """Everything looked at, once, and judged, at each primary and replica; StartupError where the store is away."""
     address = store_address(url)
-    if address.kind != "cluster":
-        return await _diagnosed(url, facts.KEY, level, wanted, clocks)
-    slots = SlotMap(address)
+    if address.kind == "cluster":
+        slots = SlotMap(address)
+        try:
+            await slots.read()
+        except (RedisError, OSError) as error:
+            raise StartupError(f"store {shown(url)}: {error}") from None
+        each = {
+            f"{host} ": await _diagnosed(address.of(host), _key_of(slots, host), level, wanted, clocks)
+            for host in slots.primaries
+        }
+    else:
+        each = {"": await _diagnosed(url, facts.KEY, level, wanted, clocks)}
     try:
-        await slots.read()
+        standing_by = await replicas.others(url)
     except (RedisError, OSError) as error:
         raise StartupError(f"store {shown(url)}: {error}") from None
-    each = {
-        host: await _diagnosed(address.of(host), _key_of(slots, host), level, wanted, clocks)
-        for host in slots.primaries
-    }
+    for host, seen in standing_by.items():
+        each[f"{host} "] = _concluded(host, level, partial(replicas.of_other, seen))
     given = [found.gives for found in each.values()]
     return Diagnosis(
         shown(url),
         level,
         None if None in given else next(one for one in LEVELS if one in given),
         all(found.safe for found in each.values()),
-        [replace(one, name=f"{host} {one.name}") for host, found in each.items() for one in found.findings],
+        [replace(one, name=f"{host}{one.name}") for host, found in each.items() for one in found.findings],
     )
 
 
@@ -100,10 +109,14 @@ async def _diagnosed(url: str, key: str, level: Level, wanted: int, clocks: Cloc
         raise StartupError(f"store {shown(url)}: {error}") from None
     finally:
         await wire.close()
-    # What only a higher level needs speaks against none below.
-    gives: Level | None = next((one for one in reversed(LEVELS) if worst(_judged(seen, one, wanted)) != "unsafe"), None)
-    found = _judged(seen, level, wanted)
-    return Diagnosis(shown(url), level, gives, worst(found) != "unsafe", found)
+    return _concluded(shown(url), level, lambda one: _judged(seen, one, wanted))
+
+
+def _concluded(store: str, level: Level, judged: Callable[[Level], list[Finding]]) -> Diagnosis:
+    """Of one server; what only a higher level needs speaks against none below."""
+    gives: Level | None = next((one for one in reversed(LEVELS) if worst(judged(one)) != "unsafe"), None)
+    found = judged(level)
+    return Diagnosis(store, level, gives, worst(found) != "unsafe", found)
 
 
 class _Seen(msgspec.Struct, frozen=True):

@@ -51,7 +51,8 @@ class Facts(msgspec.Struct, frozen=True):
 
 
 async def read(store: Store, key: str) -> Facts:
-    """What one server says, and whether it takes a key; raises as the client does where it is away."""
+    """What one server says, and whether it takes a key, unless it is a replica; raises as the client does where it is
+    away."""
     denied: list[str] = []
 
     async def asked(words: tuple[str | int, ...], name: str, otherwise: Any) -> Any:
@@ -67,7 +68,8 @@ async def read(store: Store, key: str) -> Facts:
     info = await asked(("INFO", "everything"), "info", {})
     config = await asked(("CONFIG GET", *CONFIG), "config|get", {})
     found = await asked(("FUNCTION", "LIST", "LIBRARYNAME", "permits_*", "WITHCODE"), "function|list", [])
-    for words in (("TIME",), ("WAIT", 0, 1), ("SET", key, "", "EX", KEY_S)):
+    tried = () if info.get("role") == "slave" else (("WAIT", 0, 1), ("SET", key, "", "EX", KEY_S))
+    for words in (("TIME",), *tried):
         await asked(words, str(words[0]).lower(), None)
     return Facts(info, config, dict(map(_library, found)), denied, key)
 

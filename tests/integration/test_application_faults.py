@@ -319,7 +319,7 @@ async def test_a_worker_has_employees_confirmed_and_trims_old_acts(
     keyring.make(keyring.path(current))
     monkeypatch.setattr(settings, "load", lambda: current)
     monkeypatch.setattr(app, "start_logging", no_logging)
-    monkeypatch.setattr(app, "HOUSEKEEPING_S", 0.05)
+    monkeypatch.setattr("processor.housekeeping.HOUSEKEEPING_S", 0.05)
     monkeypatch.setattr(archiver, "ROUND_S", 0.5)  # nothing is trimmed that is not archived
     desk = Desk(redis, server.url, keyring=keyring.load(current))
     await redis.execute_command("XADD", PARTITIONS[0].acts, "1-1", "m", "long ago")

@@ -24,7 +24,7 @@ async def test_a_worker_archives_what_it_holds_and_trims_what_is_old(
     current = settings_of(tmp_path, server.url, process_port=unused_port())
     monkeypatch.setattr(settings, "load", lambda: msgspec.structs.replace(current, drain_s=0.1))
     monkeypatch.setattr(app, "start_logging", no_logging)
-    monkeypatch.setattr(app, "HOUSEKEEPING_S", 0.05)
+    monkeypatch.setattr("processor.housekeeping.HOUSEKEEPING_S", 0.05)
     monkeypatch.setattr(archiver, "ROUND_S", 0.05)
     streams = [stream for keys in KEYS for _, stream in archiver.trails(keys)]
     for stream in streams:

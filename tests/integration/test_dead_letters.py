@@ -10,6 +10,7 @@ from msgspec import structs
 
 from icaze import main
 from permits.messages import ENCODER, DeadLetter, InboundSms
+from processor.verification import store_at_rest
 from runtime import layout, lifecycle
 from runtime.connection import Client
 from runtime.day_keys import DayKeys
@@ -163,10 +164,12 @@ async def test_a_letter_that_cannot_be_read_does_not_hide_the_others(
 ) -> None:
     await redis.execute_command("XADD", KEYS[0].dead, "*", "m", "not JSON")
     await redis.execute_command("XADD", KEYS[0].dead, "*", "x", "1")
+    await redis.execute_command("XADD", KEYS[0].dead, "*", "m", '{"x":' + "[" * 10_000 + "]" * 10_000 + "}")
     name = await bury(redis, 0)
     assert await dead("list", "--json") == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [line["reason"].split(":")[0] for line in lines] == ["not a dead letter", "not a dead letter", "no field m"]
+    assert [line["reason"].split(":")[0] for line in lines] == ["not a dead letter"] * 3 + ["no field m"]
+    assert (await store_at_rest.dead(redis, KEYS[0])).letters.standing == 4
     assert lines[-1]["name"] == name
     assert await dead("show", lines[0]["name"]) == 0
     assert "not JSON" in capsys.readouterr().out

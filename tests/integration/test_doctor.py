@@ -5,6 +5,7 @@ import itertools
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,8 +18,10 @@ from runtime.doctor import clock, hints
 from runtime.doctor.clock import Clocks
 from runtime.doctor.command import Diagnosis, diagnosed, told
 from runtime.doctor.finding import Finding, Level
+from runtime.durability import online_replicas
 from runtime.embedded import EmbeddedStore
-from tests.integration.replicated_pair import replicating
+from tests.eventually import eventually
+from tests.integration.replicated_pair import Server, replicating
 
 OTHER_LIBRARY = f"#!lua name={LIBRARY}\nredis.register_function('f', function() return 1 end)"
 
@@ -130,6 +133,30 @@ async def test_a_pair_in_step_gives_replicated_and_a_cut_link_does_not(tmp_path:
         found = await diagnosed(pair.primary.url, "fsync", 1)
         assert of(found, "lag").severity == "warn"
         assert found.safe
+
+
+async def test_more_replicas_than_are_waited_for_are_warned_of(tmp_path: Path) -> None:
+    async with replicating(tmp_path) as pair:
+        third = Server(tmp_path / "third")
+        try:
+            await eventually(lambda: pair.answers(third))
+            await pair.tell(third, "REPLICAOF", "127.0.0.1", pair.primary.port)
+
+            async def are_both_online() -> bool:
+                info: Any = await pair.tell(pair.primary, "INFO", "replication")
+                return online_replicas(info) == 2
+
+            await eventually(are_both_online)
+            found = await diagnosed(pair.primary.url, "replicated", 1)
+            assert (of(found, "replicas").severity, found.safe) == ("warn", True)
+            assert "ICAZE_REPLICAS=2" in of(found, "replicas").change
+            for found in (
+                await diagnosed(pair.primary.url, "replicated", 2),
+                await diagnosed(pair.primary.url, "fsync", 1),
+            ):
+                assert of(found, "replicas").severity == "ok"
+        finally:
+            third.kill()
 
 
 async def test_every_primary_of_a_cluster_is_looked_at(tmp_path: Path) -> None:

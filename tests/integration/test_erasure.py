@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ from redis.exceptions import ConnectionError as StoreConnectionError
 from redis.exceptions import ResponseError
 
 from lua.keys import partition_keys
+from lua.store import Store
 from permits.calendar import DAY_MS, day_name, day_start_ms, local_day
 from processor import app
 from processor.erasure import REWRITE, Eraser
@@ -21,6 +23,7 @@ from runtime.connection import Client, connect
 from runtime.embedded import EmbeddedStore
 from tests.eventually import eventually
 from tests.integration.ingest_door import KEYS, no_logging, settings_of
+from tests.integration.replicated_pair import replicating
 
 KEY: Final = partition_keys("t").day_keys
 TODAY: Final = local_day(1_767_254_400_000)
@@ -170,6 +173,44 @@ async def test_a_refused_rewrite_stays_due(error: str, store: Client) -> None:
     await until_done(eraser, store)
 
 
+class Servers(Watched):
+    """A store of several servers, in the order in which they are asked."""
+
+    others: Sequence[Store] = ()
+
+    async def servers(self) -> Sequence[Store]:
+        return [*self.others, self]
+
+
+async def test_a_replica_that_refuses_keeps_no_other_server_from_its_rewrite(tmp_path: Path) -> None:
+    async with replicating(tmp_path) as pair:
+        await pair.tell(pair.replica, "CONFIG", "SET", "requirepass", "secret")
+        primary, stranger = connect(pair.primary.url), connect(pair.replica.url)
+        replica = connect(pair.replica.url.replace("://", "://:secret@"))
+        async with aclosing(primary), aclosing(stranger), aclosing(replica):
+            await primary.execute_command("HSET", KEY, DAYS[0], "sealed", DAYS[3], "sealed")
+            watched = Servers(primary)
+            watched.others = [stranger]
+            eraser = Eraser(watched, KEY)
+            for _ in range(3):
+                await eraser.round(now_ms=NOON_MS, texts_days=3)
+            assert watched.asked.count("BGREWRITEAOF") == 1
+            assert await fields(primary) == {DAYS[3], REWRITE}, "the replica's file is still to be written anew"
+            before = await replica.execute_command("INFO", "commandstats")
+            assert "cmdstat_bgrewriteaof" not in before
+            await replica.execute_command("CONFIG", "SET", "requirepass", "")
+            await until_done(eraser, primary)
+            assert "cmdstat_bgrewriteaof" in await replica.execute_command("INFO", "commandstats")
+
+
+async def test_no_other_is_asked_in_the_erasure_s_own_round(store: Client) -> None:
+    """A replica may not have heard of it yet."""
+    watched, replica = Servers(store), Watched(store)
+    watched.others = [Watched(store, {"INFO": StoreConnectionError("away")}), replica]
+    await Eraser(watched, KEY).round(now_ms=NOON_MS, texts_days=3)
+    assert replica.asked == []
+
+
 async def test_a_store_without_an_append_only_file_has_nothing_to_write_anew(redis: Client) -> None:
     await redis.execute_command("CONFIG", "SET", "appendonly", "no")
     try:
@@ -188,7 +229,7 @@ async def test_the_worker_of_the_first_partition_keeps_the_policy_s_retention(
     current = settings_of(tmp_path, server.url, process_port=unused_port())
     monkeypatch.setattr(settings, "load", lambda: msgspec.structs.replace(current, drain_s=0.1))
     monkeypatch.setattr(app, "start_logging", no_logging)
-    monkeypatch.setattr(app, "HOUSEKEEPING_S", 0.05)
+    monkeypatch.setattr("processor.housekeeping.HOUSEKEEPING_S", 0.05)
     stop = asyncio.Event()
     role = asyncio.create_task(app.serve(stop))
     key = KEYS[0].day_keys

@@ -16,6 +16,7 @@ from lua.library import ensure_loaded
 from lua.store import servers
 from runtime import durability
 from runtime.connection import STORE_ERRORS, NotReplicatedError
+from runtime.doctor.command import diagnosed, told
 from runtime.errors import StartupError
 from runtime.sentinel import MasterWire
 from runtime.settings import Settings
@@ -143,3 +144,25 @@ async def test_a_replica_that_would_not_sync_as_the_level_says_is_found_at_the_s
     watched.servers[1].kill()
     await durability.check(client, Settings())
     await client.aclose()
+
+
+async def test_doctor_names_a_replica_that_no_role_would_start_with(
+    watched: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runtime.doctor.clock.SAMPLES", 2)
+    replica = watched.servers[1]
+    for server in watched.servers:
+        server.client.config_set("appendfsync", "always")
+    found = await diagnosed(watched.url, "fsync", 1)
+    assert found.safe, told(found)
+    replica.client.config_set("appendonly", "no")
+    found = await diagnosed(watched.url, "fsync", 1)
+    unsafe = [finding for finding in found.findings if finding.severity == "unsafe"]
+    assert [finding.name for finding in unsafe] == [f"{replica.host} appendonly"], told(found)
+    assert (found.safe, found.gives) == (False, "memory")
+    assert replica.host in told(found)
+    assert (await diagnosed(watched.url, "memory", 1)).safe
+    replica.client.config_set("requirepass", "secret")
+    found = await diagnosed(watched.url, "fsync", 1)
+    assert found.safe
+    assert [finding.severity for finding in found.findings if finding.name == f"{replica.host} replica"] == ["warn"]

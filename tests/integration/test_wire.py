@@ -1,15 +1,19 @@
 """A wire's replies: each in its place, however they come, and what they are when the store is in no state to answer."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import aclosing
+from typing import Any
 
 import pytest
+import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis.exceptions import BusyLoadingError, InvalidResponse, ResponseError
 from redis.exceptions import ConnectionError as StoreConnectionError
 
-from runtime.connection import Wire
+from runtime.connection import Wire, connect
+from runtime.embedded import EmbeddedStore
 from tests.eventually import eventually
 from tests.integration.pretended_store import pretending
 
@@ -72,3 +76,36 @@ async def test_a_store_that_loads_its_data_counts_as_away(said: bytes) -> None:
 async def test_a_reply_that_is_none_of_the_protocol_s_ends_the_call() -> None:
     with pytest.raises(InvalidResponse):
         await answered(b"+OK\r\n?\r\n", 2)
+
+
+class Endless(list[str]):
+    """A command that never ends."""
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self)
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_a_fault_of_ours_is_not_the_stores_failure(
+    run: Callable[[Coroutine[Any, Any, None]], None], server: EmbeddedStore
+) -> None:
+    async def asked() -> None:
+        wire = Wire(server.url)
+        with pytest.raises(RecursionError):
+            await wire.call(Endless())
+        waiting = asyncio.create_task(wire.call(["BLPOP", "nothing", 2]))
+        await eventually(lambda: is_blocked(server))
+        with pytest.raises(RuntimeError, match="another coroutine is already waiting"):
+            await wire.call(["PING"])  # a wire serves one call at a time
+        with pytest.raises(StoreConnectionError):
+            await waiting
+        assert await wire.execute_command("PING") == b"PONG"
+        await wire.close()
+
+    run(asked())
+
+
+async def is_blocked(server: EmbeddedStore) -> bool:
+    """Whether a command waits in the store."""
+    async with aclosing(connect(server.url)) as client:
+        return (await client.execute_command("INFO", "clients"))["blocked_clients"] > 0

@@ -84,6 +84,8 @@ def test_files_of_tls_that_cannot_serve_are_said(
         ("redis://u@a:1?x=:y@z", "redis://u@a:1?x=:y@z"),
         ("unix:///run/a:b@c.sock", "unix:///run/a:b@c.sock"),
         ("unix://:pass@/run/s.sock", "unix://:***@/run/s.sock"),
+        ("unix:///s.sock?username=api&password=a:b@c&db=0", "unix:///s.sock?username=api&password=***&db=0"),
+        ("rediss://u:p@h:1/0?ssl_password=x&password=y", "rediss://u:***@h:1/0?ssl_password=***&password=***"),
     ],
 )
 def test_a_password_is_not_shown_and_all_else_is(url: str, told: str) -> None:
