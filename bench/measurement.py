@@ -9,12 +9,13 @@ import platform
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 
 from bench import store
 
+T = TypeVar("T")
 Reached = Literal["aim", "least", "short"]
 PARTITIONS: Final = 64
 """Of a store, where nobody asks for another number."""
@@ -121,8 +122,8 @@ def rounded(values: Mapping[str, float]) -> dict[str, float]:
     return {name: round(value) if value >= 1000 else round(value, 3) for name, value in values.items()}
 
 
-def prefixed(prefix: str, values: Mapping[str, float]) -> dict[str, float]:
-    """Figures of one part of a measurement under a name of their own."""
+def prefixed(prefix: str, values: Mapping[str, T]) -> dict[str, T]:
+    """Figures or targets of one part of a measurement under a name of their own."""
     return {f"{prefix}_{name}": value for name, value in values.items()}
 
 

@@ -40,14 +40,17 @@ def test_one_load_is_followed_from_each_push_to_the_operator(tmp_path: Path) -> 
 
 
 def test_a_peak_in_small_prints_one_object_with_its_targets(house: House, tmp_path: Path) -> None:
-    words = ["--scale", "0.05", "--only", "burst", "--burst-seconds", "1", "--shape", "none", "--json"]
-    done = house.call("bench", "peak", *words, "--folder", str(tmp_path / "peak"))
+    words = ["--scale", "0.05", "--only", "burst", "--burst-seconds", "1", "--repeats", "2", "--json"]
+    done = house.call("bench", "peak", *words, "--shape", "none", "--folder", str(tmp_path / "peak"))
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["measurement"] == "peak"
     assert told["figures"]["burst_sms_pushed"] == told["conditions"]["messages"] == 500
+    assert told["conditions"]["repeats"] == 2
     assert 0 < told["conditions"]["generator_busy"] < 1
     assert set(told["targets"]) == {name for name in peak.TARGETS if name.startswith("burst")}
+    broken = {f"burst_{name}" for name in ("requests_failed", "sms_rejected", "violations", "not_checked")}
+    assert {name for name, target in told["targets"].items() if target["least"] == target["aim"] == 0} == broken
     assert {plot["kind"] for plot in told["plots"]} == {"lines", "percentiles"}
 
 
@@ -82,7 +85,7 @@ def test_a_soak_in_small_looks_at_all_that_could_grow(house: House) -> None:
 
 
 def test_ingest_is_paired_with_both_bare_handlers(tmp_path: Path) -> None:
-    told = ingest.load_and_pairs(Load(rate=100, seconds=1), tmp_path, rounds=1, round_s=0.2)
+    told = ingest.load_and_pairs(Load(rate=100, seconds=1), tmp_path, repeats=1, rounds=1, round_s=0.2)
     assert told.figures["requests_failed"] == 0
     for name in ("single", "array"):
         assert told.figures[f"{name}_per_s"] > 100
