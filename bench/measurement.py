@@ -97,18 +97,22 @@ def conditions(
     partitions: int = PARTITIONS,
     repeats: int = 1,
     level: str = "fsync",
+    own_store: bool = True,
     generator_busy: float | None = None,
     **more: object,
 ) -> dict[str, Any]:
-    """What every measurement says about itself; the generator's share is of a core, None where it was not measured."""
+    """What every measurement says about itself; the generator's share is of a core.
+
+    None is what was not measured or, of a store that is not the measurement's own, not looked at.
+    """
     return {
         "cpu": _cpu_model(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
-        "server": store.version(),
-        "redis_py": version("redis"),
-        "level": level,
-        "partitions": partitions,
+        "server": store.version() if own_store else None,
+        "redis_py": version("redis") if own_store else None,
+        "level": level if own_store else None,
+        "partitions": partitions if own_store else None,
         "messages": messages,
         "mix": mix,
         "repeats": repeats,

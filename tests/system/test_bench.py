@@ -9,6 +9,7 @@ import pytest
 
 from bench import ingest, peak, scale
 from bench.backlog import Backlog
+from bench.pairs import fixed
 from bench.passage import Load, pass_through
 from bench.posts import distinct
 from bench.preload import why_not
@@ -75,6 +76,7 @@ def test_a_soak_in_small_looks_at_all_that_could_grow(house: House) -> None:
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["figures"]["accepted"] == told["conditions"]["messages"] == 800
+    assert told["conditions"]["generator_busy"] > 0
     promised = {"keys_without_end", "consumers_more", "pending", "waiting", "trail_broken"}
     promised |= {"replies_trimmed_unread", "undecided_or_twice"}
     assert {name: told["figures"][name] for name in promised} == dict.fromkeys(promised, 0)
@@ -82,6 +84,28 @@ def test_a_soak_in_small_looks_at_all_that_could_grow(house: House) -> None:
     keys = told["plots"][0]["lines"]
     assert keys["day"][0][1] > 0
     assert keys["day"][1][1] > keys["day"][0][1]
+
+
+def test_of_an_api_that_runs_elsewhere_only_what_was_looked_at_is_told(house: House, tmp_path: Path) -> None:
+    body = tmp_path / "body.json"
+    body.write_text("{}")
+    with fixed(tmp_path, "/v1/status", {}, b"{}", min(os.sched_getaffinity(0))) as (url, _):
+        words = ["--url", url, "--body-file", str(body), "--rate", "100", "--seconds", "0.2", "--json"]
+        done = house.call("bench", "open-loop", *words)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["figures"]["answered"] == 20
+    assert {told["conditions"][name] for name in ("server", "redis_py", "level", "partitions")} == {None}
+    assert told["conditions"]["generator_busy"] > 0
+
+
+def test_an_epoch_is_seen_by_both_processes_of_the_api(house: House) -> None:
+    done = house.call("bench", "epoch", "--rounds", "1", "--permits", "1000", "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["figures"]["items_an_act"], told["figures"]["sms"]) == (1, 0)
+    assert told["figures"]["seen_elsewhere_ms_most"] > 0
+    assert 0 < told["conditions"]["generator_busy"] < 2
 
 
 def test_ingest_is_paired_with_both_bare_handlers(tmp_path: Path) -> None:
