@@ -5,7 +5,7 @@ Three loads of a launch day, each pass through a system of its own with the http
 * `n10`: the peak minute of ten times that, one SMS a request;
 * `burst`: an aggregator's queue flushed after an outage, in arrays.
 
-Where Locust is installed (`make bench-peak` installs it), its suite runs as well: see `bench/locustfile.py`.
+Where Locust is installed (`make install` installs it), its suite runs as well, once: see `bench/locustfile.py`.
 """
 
 import argparse

@@ -55,7 +55,7 @@ def add(measured: Measurement, arguments: argparse.Namespace, folder: Path) -> N
     if arguments.shape == NONE:
         return
     if not installed():
-        raise SystemExit("peak: Locust is not installed; `make bench-peak` installs it, `--shape none` does without")
+        raise SystemExit("peak: Locust is not installed; `make install` installs it, `--shape none` does without")
     at = folder / "locust"
     at.mkdir(exist_ok=True)
     with sink(at) as operator, opened(at, settings_of(at, operator) | settings(at)) as house:
