@@ -1,6 +1,7 @@
 # Two commands: make run, make test.
 PYTHON ?= python3
 VENV := .venv
+PROFILE := --profile
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: install run test lint bench bench-api bench-report chaos check lock
@@ -18,7 +19,10 @@ lint: $(VENV)/.dev
 
 bench: bench-day
 bench-report: $(VENV)/.dev
-	@for m in drain memory limit ingest scale peers peak day; do $(VENV)/bin/icaze bench $$m --json; done | $(VENV)/bin/python -m bench.report
+	@failed=; { for m in "peers --install" "drain $(PROFILE)" memory limit ingest scale peers peak "day --messages 5400000"; do \
+	$(VENV)/bin/icaze bench $$m --json || failed="$$failed; $$m"; done; } > bench/report.ndjson; \
+	$(VENV)/bin/python -m bench.report bench/report.ndjson || failed="$$failed; report"; \
+	[ -z "$$failed" ] || { echo "bench-report: failed, or a promise broken:$${failed#;}"; exit 1; } >&2
 bench-api: $(VENV)/.dev
 	@$(VENV)/bin/icaze bench api && $(VENV)/bin/icaze bench open-loop --with-pipeline
 bench-%: $(VENV)/.dev
