@@ -12,6 +12,7 @@ import os
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+from statistics import median
 from typing import Final
 
 import msgspec
@@ -53,6 +54,7 @@ def measure(arguments: argparse.Namespace) -> Measurement:
     os.sched_setaffinity(0, {other_core})  # and of all that is started from here
     compared, rounds = Compared(), arguments.rounds
     notes: list[str] = []
+    busy: list[float] = []
     with tempfile.TemporaryDirectory(prefix="icaze-ratio-") as name, api_house.opened(Path(name), {}) as house:
         pin(house.pid("api"), server_core)
         house.run("send", f"2 {KNOWN}", "--from", "+994501234567")
@@ -68,10 +70,15 @@ def measure(arguments: argparse.Namespace) -> Measurement:
                 bare = Server(bare_url, bare_pid, ours.requests)
                 pairs = paired(ours, bare, rounds=rounds, seconds=arguments.seconds, connections=arguments.connections)
             compared.add(case, pairs)
+            busy += [speed.generator_busy for pair in pairs for speed in pair]
     return Measurement(
         measurement="api",
         conditions=conditions(
-            repeats=rounds, connections=arguments.connections, seconds=arguments.seconds, notes=notes
+            repeats=rounds,
+            generator_busy=median(busy) if busy else None,
+            connections=arguments.connections,
+            seconds=arguments.seconds,
+            notes=notes,
         ),
         **msgspec.structs.asdict(compared),
     )

@@ -25,6 +25,7 @@ import redis
 
 from bench import api_house
 from bench.arguments import positive
+from bench.machine import OwnTime
 from bench.measurement import Measurement, Target, conditions
 from bench.progress import passed_on
 from lua.keys import PartitionKeys, partition_keys
@@ -68,14 +69,16 @@ def measure(arguments: argparse.Namespace) -> Measurement:
                 "plant_s": round(planted_s, 1),
             }
             epochs_bytes = _epochs_bytes(store)
+            own = OwnTime()
             figures |= _acts(doors, code, arguments.rounds)
+            busy = own.busy
         acts = arguments.rounds + 1
         figures["items_an_act"] = store.llen("epochs") / acts
         figures["bytes_an_act"] = round((_epochs_bytes(store) - epochs_bytes) / acts, 1)
         figures["sms"] = sum(store.xlen(keys.replies) for keys in names)
     return Measurement(
         measurement="epoch",
-        conditions=conditions(repeats=acts, permits=arguments.permits, api_processes=2),
+        conditions=conditions(repeats=acts, generator_busy=busy, permits=arguments.permits, api_processes=2),
         figures=figures,
         targets={"items_an_act": Target(1, 1), "sms": Target(0, 0)},
     )

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 import redis
 
 from bench.api_house import opened
+from bench.machine import OwnTime
 from bench.measurement import Measurement, Target, conditions
 from bench.progress import passed_on
 from bench.whole_path import ROLES, peak_mb, pushing, settings_of, sink, used, verify
@@ -57,10 +58,10 @@ def _held(count: int, minutes: int, rate: int, folder: Path) -> Measurement:
         with opened(folder, settings) as house:
             store: Any = redis.Redis(unix_socket_path=house.doors["store"].removeprefix("unix://"))
             tags: list[str] = json.loads(store.get("layout") or b"{}")["tags"]
-            idle, began = used(store), time.monotonic()
+            idle, began, own = used(store), time.monotonic(), OwnTime()
             with pushing(trace, folder, house, "--rate", str(rate)) as replay:
                 accepted = json.loads(replay.communicate()[0])["accepted"]
-            pushed_s = time.monotonic() - began
+            pushed_s, busy = time.monotonic() - began, own.busy
             _emptied(store, tags, "inbound")
             waiting = _waiting(store, tags, "held")
             decided_s = time.monotonic() - began
@@ -77,6 +78,7 @@ def _held(count: int, minutes: int, rate: int, folder: Path) -> Measurement:
         conditions=conditions(
             messages=count,
             mix="approvals alone",
+            generator_busy=busy,
             hold_minutes=minutes,
             rate=rate,
             generator="replay and sink on this machine",

@@ -1,8 +1,8 @@
-# pyright: basic, reportMissingImports=false
+# pyright: basic
 """Locust's suite: aggregators, mygov.az, the police and a dispatcher of somebody's own, all at once.
 
-Locust is installed for `make bench-peak` alone, so nothing imports this file but Locust, which patches the standard
-library for its green threads. Run by `bench.swarm`; by hand: `locust -f bench/locustfile.py --help`.
+Nothing imports this file but Locust, which patches the standard library for its green threads. Run by `bench.swarm`; by
+hand: `locust -f bench/locustfile.py --help`.
 
 Its users wait for their answers and it rounds what they waited, so its times flatter a system that stands still. It
 shows scenarios and finds what breaks; service levels come from `bench.peak` and `bench.ingest`.

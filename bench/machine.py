@@ -1,6 +1,7 @@
 """What the machine itself gives: processor time of a process, its cores, and how long the disk takes for a sync."""
 
 import os
+import resource
 import time
 from pathlib import Path
 from typing import Final
@@ -10,6 +11,23 @@ from bench.latencies import Latencies
 SYNCS: Final = 200
 BLOCK: Final = bytes(4096)
 """About what a group of a dozen SMS adds to the append-only file."""
+
+
+class OwnTime:
+    """What this process and its children that have ended since take of the machine, from here on."""
+
+    def __init__(self) -> None:
+        self._began_s, self._used_s = time.monotonic(), _ours_s()
+
+    @property
+    def busy(self) -> float:
+        """As a share of a core."""
+        return (_ours_s() - self._used_s) / (time.monotonic() - self._began_s)
+
+
+def _ours_s() -> float:
+    each = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(used.ru_utime + used.ru_stime for used in each)
 
 
 def cpu_us(pid: int) -> float:

@@ -9,12 +9,13 @@ import platform
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 
 from bench import store
 
+T = TypeVar("T")
 Reached = Literal["aim", "least", "short"]
 PARTITIONS: Final = 64
 """Of a store, where nobody asks for another number."""
@@ -96,18 +97,22 @@ def conditions(
     partitions: int = PARTITIONS,
     repeats: int = 1,
     level: str = "fsync",
+    own_store: bool = True,
     generator_busy: float | None = None,
     **more: object,
 ) -> dict[str, Any]:
-    """What every measurement says about itself; the generator's share is of a core, None where it was not measured."""
+    """What every measurement says about itself; the generator's share is of a core.
+
+    None is what was not measured or, of a store that is not the measurement's own, not looked at.
+    """
     return {
         "cpu": _cpu_model(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
-        "server": store.version(),
-        "redis_py": version("redis"),
-        "level": level,
-        "partitions": partitions,
+        "server": store.version() if own_store else None,
+        "redis_py": version("redis") if own_store else None,
+        "level": level if own_store else None,
+        "partitions": partitions if own_store else None,
         "messages": messages,
         "mix": mix,
         "repeats": repeats,
@@ -121,8 +126,8 @@ def rounded(values: Mapping[str, float]) -> dict[str, float]:
     return {name: round(value) if value >= 1000 else round(value, 3) for name, value in values.items()}
 
 
-def prefixed(prefix: str, values: Mapping[str, float]) -> dict[str, float]:
-    """Figures of one part of a measurement under a name of their own."""
+def prefixed(prefix: str, values: Mapping[str, T]) -> dict[str, T]:
+    """Figures or targets of one part of a measurement under a name of their own."""
     return {f"{prefix}_{name}": value for name, value in values.items()}
 
 

@@ -26,6 +26,7 @@ from bench.api_house import ApiHouse
 from bench.arguments import positive, positive_number
 from bench.latencies import Latencies
 from bench.line import Line, connected, hang_up, request_bytes
+from bench.machine import OwnTime
 from bench.measurement import Measurement, Target, conditions
 from bench.progress import show
 from permits import sms
@@ -175,6 +176,7 @@ def measure(arguments: argparse.Namespace) -> Measurement:
         measurement="open-loop",
         conditions=conditions(
             **meanwhile,
+            own_store=arguments.with_pipeline,
             generator_busy=busy,
             rate=arguments.rate,
             seconds=arguments.seconds,
@@ -191,9 +193,9 @@ def _answers(arguments: argparse.Namespace, url: str, token: str, bodies: Sequen
     """And the share of a core that asking took."""
     requests = [request_bytes(url, arguments.path, token, body) for body in bodies]
     rate, seconds, connections = arguments.rate, arguments.seconds, arguments.connections
-    began_s, used_s = time.monotonic(), time.process_time()
+    own = OwnTime()
     answers = uvloop.run(ask_openly(url, requests, rate=rate, seconds=seconds, connections=connections))
-    return answers, (time.process_time() - used_s) / (time.monotonic() - began_s)
+    return answers, own.busy
 
 
 def _bodies(arguments: argparse.Namespace) -> list[bytes]:

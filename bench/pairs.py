@@ -20,7 +20,7 @@ import uvloop
 
 from bench.bare_server import FixedAnswer
 from bench.line import Line, connected, hang_up
-from bench.machine import cpu_us, pin
+from bench.machine import OwnTime, cpu_us, pin
 
 OWN_HEADERS: Final = {"date", "server", "content-length"}
 """Every aiohttp server adds these itself."""
@@ -36,10 +36,11 @@ class Server(msgspec.Struct, frozen=True):
 
 
 class Speed(msgspec.Struct, frozen=True):
-    """Answers a second, and processor time for each."""
+    """Answers a second, processor time for each, and what asking took of a core."""
 
     per_s: float
     cpu_us: float
+    generator_busy: float = 0.0
 
 
 Pair = tuple[Speed, Speed]
@@ -113,15 +114,15 @@ async def closed_loop(server: Server, seconds: float, connections: int) -> Speed
             all_ended.set()
 
     lines = await connected(server.url, connections, answered)
-    began_s, used_us = time.perf_counter(), cpu_us(server.pid)
+    own, began_s, used_us = OwnTime(), time.perf_counter(), cpu_us(server.pid)
     for line in lines:
         line.ask(next(request))
     await all_ended.wait()
-    seconds_took, spent_us = time.perf_counter() - began_s, cpu_us(server.pid) - used_us
+    seconds_took, spent_us, busy = time.perf_counter() - began_s, cpu_us(server.pid) - used_us, own.busy
     hang_up(lines)
     if wrong:  # raised here, since what a line's callback raises goes to the loop, and nobody would wake up
         raise WrongAnswerError(wrong)
-    return Speed(count / seconds_took, spent_us / count)
+    return Speed(count / seconds_took, spent_us / count, busy)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from contextlib import closing
 from datetime import date
 from itertools import islice
 from pathlib import Path
-from statistics import mean
+from statistics import mean, median
 from typing import Any, Final
 
 import msgspec
@@ -30,6 +30,7 @@ from bench.api_house import ICAZE, ApiHouse, opened
 from bench.arguments import positive, positive_number
 from bench.clock import DAY_MS, Clock
 from bench.day import generate
+from bench.machine import OwnTime
 from bench.measurement import Measurement, Target, conditions
 from bench.preload import why_not
 from bench.spell import say
@@ -94,6 +95,7 @@ def measure(arguments: argparse.Namespace) -> Measurement:
         conditions=conditions(
             messages=arguments.days * arguments.messages,
             mix="launch",
+            generator_busy=soak.generator_busy,
             days=arguments.days,
             settle_s=arguments.settle,
             seed=arguments.seed,
@@ -143,6 +145,7 @@ class Soak:
         self._pids = [house.pid(role) for role in ROLES]
         self._looks: list[Look] = []
         self._accepted = 0
+        self._busy: list[float] = []
         self._decided: dict[str, int] = {}
         self._unread = self._sent_before = 0
         for tag in self._tags:
@@ -151,7 +154,9 @@ class Soak:
     def day(self, number: int, *, messages: int, seed: int, settle_s: float) -> None:
         """One day: taken in, decided, sent, read late, tidied up, looked at."""
         self._clock.shift(number * DAY_MS)
+        own = OwnTime()
         self._push(generate(messages, seed, "launch", date(2026, 1, 1)), f"{number}-")
+        self._busy.append(own.busy)
         self._read_late()
         drained(self._store)
         for key in self._store.scan_iter("counts:*", count=1000):
@@ -238,6 +243,11 @@ class Soak:
             open_files=sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in self._pids),
             resident_mb=sum(_resident_mb(pid) for pid in self._pids),
         )
+
+    @property
+    def generator_busy(self) -> float:
+        """What writing and pushing a day took of a core meanwhile, at the median of the days."""
+        return median(self._busy)
 
     def told(self) -> dict[str, float]:
         """The figures; how it grew only where the days were enough to tell."""

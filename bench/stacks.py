@@ -64,7 +64,7 @@ def sampler() -> str:
     beside = Path(sys.executable).with_name("py-spy")
     found = str(beside) if beside.exists() else shutil.which("py-spy")
     if found is None:
-        raise SystemExit("icaze bench: py-spy is not installed: pip install -r requirements-bench.lock")
+        raise SystemExit("icaze bench: py-spy is not installed; `make install` installs it")
     return found
 
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from bench.api_house import ApiHouse, opened
 from bench.arguments import positive, positive_number
+from bench.machine import OwnTime
 from bench.measurement import Measurement
 from bench.posts import settings
 from bench.shapes import SHAPES
@@ -54,17 +55,19 @@ def add(measured: Measurement, arguments: argparse.Namespace, folder: Path) -> N
     if arguments.shape == NONE:
         return
     if not installed():
-        raise SystemExit("peak: Locust is not installed; `make bench-peak` installs it, `--shape none` does without")
+        raise SystemExit("peak: Locust is not installed; `make install` installs it, `--shape none` does without")
     at = folder / "locust"
     at.mkdir(exist_ok=True)
     with sink(at) as operator, opened(at, settings_of(at, operator) | settings(at)) as house:
+        words, environ, own = _words(arguments, house, at), _environ(house), OwnTime()
         # standard output is the measurement's own
-        done = subprocess.run(_words(arguments, house, at), env=_environ(house), stdout=sys.stderr, check=False)
-    code = done.returncode
+        code = subprocess.run(words, env=environ, stdout=sys.stderr, check=False).returncode
+        busy = own.busy
     if code not in (0, FAILED):
         raise SystemExit(f"peak: locust ended with {code}")
     told = f"shape {arguments.shape}, {arguments.processes} processes"
     measured.conditions["locust"] = f"{told}; its users wait for their answers, and its times are rounded"
+    measured.conditions["locust_busy"] = round(busy, 3)
     measured.figures |= read_stats((at / "locust_stats.csv").read_text())
     measured.plots.append(_over_time((at / "locust_stats_history.csv").read_text(), arguments.shape))
 

@@ -25,12 +25,15 @@ DRAIN_S: Final = 900.0
 def pushing(
     trace: Path, folder: Path, house: ApiHouse, *words: str
 ) -> Generator["subprocess.Popen[bytes]", None, None]:
-    """`icaze replay` at work on a trace, with a journal of what was acknowledged."""
+    """`icaze replay` at work on a trace, with a journal of what was acknowledged; told to end where it has not yet."""
     journal = folder / "journal.ndjson"
     journal.unlink(missing_ok=True)
     command = [*ICAZE, "replay", str(trace), "--journal", str(journal), "--url", house.doors["ingest"], "--json"]
     with subprocess.Popen([*command, *words], stdout=subprocess.PIPE) as process:
-        yield process
+        try:
+            yield process
+        finally:
+            process.terminate()
 
 
 @contextmanager

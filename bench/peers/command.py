@@ -18,7 +18,7 @@ from bench.spell import say
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Which, how much and how often."""
-    of_backlog(parser, messages=max(each.messages for each in peer.PEERS.values()), repeats=1)
+    of_backlog(parser, messages=max(each.messages for each in peer.PEERS.values()))
     parser.add_argument("--only", choices=sorted(peer.PEERS), help="one of them")
     parser.add_argument("--install", action="store_true", help="make their environment and measure nothing")
 

@@ -9,6 +9,7 @@ import pytest
 
 from bench import ingest, peak, scale
 from bench.backlog import Backlog
+from bench.pairs import fixed
 from bench.passage import Load, pass_through
 from bench.posts import distinct
 from bench.preload import why_not
@@ -40,14 +41,17 @@ def test_one_load_is_followed_from_each_push_to_the_operator(tmp_path: Path) -> 
 
 
 def test_a_peak_in_small_prints_one_object_with_its_targets(house: House, tmp_path: Path) -> None:
-    words = ["--scale", "0.05", "--only", "burst", "--burst-seconds", "1", "--shape", "none", "--json"]
-    done = house.call("bench", "peak", *words, "--folder", str(tmp_path / "peak"))
+    words = ["--scale", "0.05", "--only", "burst", "--burst-seconds", "1", "--repeats", "2", "--json"]
+    done = house.call("bench", "peak", *words, "--shape", "none", "--folder", str(tmp_path / "peak"))
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["measurement"] == "peak"
     assert told["figures"]["burst_sms_pushed"] == told["conditions"]["messages"] == 500
+    assert told["conditions"]["repeats"] == 2
     assert 0 < told["conditions"]["generator_busy"] < 1
     assert set(told["targets"]) == {name for name in peak.TARGETS if name.startswith("burst")}
+    broken = {f"burst_{name}" for name in ("requests_failed", "sms_rejected", "violations", "not_checked")}
+    assert {name for name, target in told["targets"].items() if target["least"] == target["aim"] == 0} == broken
     assert {plot["kind"] for plot in told["plots"]} == {"lines", "percentiles"}
 
 
@@ -72,6 +76,7 @@ def test_a_soak_in_small_looks_at_all_that_could_grow(house: House) -> None:
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["figures"]["accepted"] == told["conditions"]["messages"] == 800
+    assert told["conditions"]["generator_busy"] > 0
     promised = {"keys_without_end", "consumers_more", "pending", "waiting", "trail_broken"}
     promised |= {"replies_trimmed_unread", "undecided_or_twice"}
     assert {name: told["figures"][name] for name in promised} == dict.fromkeys(promised, 0)
@@ -81,8 +86,30 @@ def test_a_soak_in_small_looks_at_all_that_could_grow(house: House) -> None:
     assert keys["day"][1][1] > keys["day"][0][1]
 
 
+def test_of_an_api_that_runs_elsewhere_only_what_was_looked_at_is_told(house: House, tmp_path: Path) -> None:
+    body = tmp_path / "body.json"
+    body.write_text("{}")
+    with fixed(tmp_path, "/v1/status", {}, b"{}", min(os.sched_getaffinity(0))) as (url, _):
+        words = ["--url", url, "--body-file", str(body), "--rate", "100", "--seconds", "0.2", "--json"]
+        done = house.call("bench", "open-loop", *words)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["figures"]["answered"] == 20
+    assert {told["conditions"][name] for name in ("server", "redis_py", "level", "partitions")} == {None}
+    assert told["conditions"]["generator_busy"] > 0
+
+
+def test_an_epoch_is_seen_by_both_processes_of_the_api(house: House) -> None:
+    done = house.call("bench", "epoch", "--rounds", "1", "--permits", "1000", "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["figures"]["items_an_act"], told["figures"]["sms"]) == (1, 0)
+    assert told["figures"]["seen_elsewhere_ms_most"] > 0
+    assert 0 < told["conditions"]["generator_busy"] < 2
+
+
 def test_ingest_is_paired_with_both_bare_handlers(tmp_path: Path) -> None:
-    told = ingest.load_and_pairs(Load(rate=100, seconds=1), tmp_path, rounds=1, round_s=0.2)
+    told = ingest.load_and_pairs(Load(rate=100, seconds=1), tmp_path, repeats=1, rounds=1, round_s=0.2)
     assert told.figures["requests_failed"] == 0
     for name in ("single", "array"):
         assert told.figures[f"{name}_per_s"] > 100

@@ -65,11 +65,13 @@ def test_the_limit_is_the_workers_own_calls_without_the_worker(house: House) -> 
 def test_memory_is_told_by_what_it_holds_and_nothing_waits_at_rest(house: House) -> None:
     told = measured(house, "memory")
     figures = told["figures"]
-    parts = sum(figures[f"{part}_bytes"] for part in ("records", "senders", "counters"))
+    parts = sum(figures[f"{part}_bytes"] for part in ("records", "senders", "counters", "phones"))
     assert figures["state_bytes"] == pytest.approx(parts, abs=0.01)
     assert figures["other_streams_entries"] == 0
     assert told["targets"]["other_streams_entries"] == {"least": 0, "aim": 0, "reached": "aim"}
     assert 22 < figures["records_bytes"] < 1000
+    assert figures["phones_bytes"] > 0
+    assert 0 < figures["other_keys_bytes"] < 1000
     assert 20 < figures["audit_bytes"] < 1000
     agree(told["ratios"], {"naive_state": told["references"]["naive_state_bytes"] / figures["state_bytes"]})
 

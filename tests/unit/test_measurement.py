@@ -14,6 +14,8 @@ import pytest
 from bench import command, store
 from bench.measurement import Measurement, Target, conditions, reached
 
+CONDITIONS = "cpu cores python server redis_py level partitions messages mix repeats generator_busy".split()
+
 
 def measured(**figures: float) -> Measurement:
     return Measurement(
@@ -93,12 +95,17 @@ def test_what_was_slow_is_for_the_reader_and_a_broken_promise_is_an_error(
 
 def test_every_measurement_begins_with_the_same_conditions() -> None:
     told = measured().conditions
-    assert list(told) == (
-        "cpu cores python server redis_py level partitions messages mix repeats generator_busy notes".split()
-    )
+    assert list(told) == [*CONDITIONS, "notes"]
     assert told["cores"] == os.cpu_count()
     assert (told["level"], told["partitions"], told["repeats"], told["generator_busy"]) == ("fsync", 64, 1, 0.031)
     assert conditions()["generator_busy"] is None
+
+
+def test_nothing_is_told_of_a_store_that_nobody_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "binary", Mock(side_effect=AssertionError("looked for a server")))
+    told = conditions(own_store=False, generator_busy=0.5)
+    assert list(told) == CONDITIONS
+    assert {told[name] for name in ("server", "redis_py", "level", "partitions")} == {None}
 
 
 @pytest.mark.parametrize(

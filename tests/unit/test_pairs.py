@@ -34,6 +34,7 @@ async def test_a_closed_loop_asks_again_as_soon_as_it_is_answered() -> None:
     seen = await speed(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n")
     assert seen.per_s > 200
     assert seen.cpu_us > 0
+    assert seen.generator_busy > 0
 
 
 async def test_a_wrong_answer_ends_the_measurement_instead_of_hanging_it() -> None:
