@@ -24,6 +24,8 @@ class Row(msgspec.Struct):
 
     experiment: str
     seed: int
+    source: str = ""
+    """Fingerprint of the sources."""
     level: str = "fsync"
     runs: int = 0
     struck: int = 0
