@@ -33,6 +33,8 @@ class Checked(msgspec.Struct):
     doubled: int = 0
     violated: list[str] = []
     """Every check that did not hold, in words."""
+    broken: dict[str, list[str]] = {}
+    """What the checker has found, line by line, by invariant."""
     looked: dict[str, int] = {}
     """Facts that the checker has looked at, by invariant."""
 
@@ -70,7 +72,7 @@ def _check(
     found: Checked, house: House, history: History, store: str, metrics: Sequence[Path], files: Mapping[str, Path]
 ) -> None:
     words = ["--redis", store, "--history", str(history.path), "--sink", str(house.sink_log), "--json"]
-    words += ["--keys", str(house.data / "keys"), "--logs", str(house.logs)]
+    words += ["--examples", str(sys.maxsize), "--keys", str(house.data / "keys"), "--logs", str(house.logs)]
     words += ["--metrics", *map(str, metrics)] if metrics else []
     words += [word for name, file in files.items() for word in (f"--{name}", str(file))]
     done = _run(house, "-m", "tests.system.checker", *words)
@@ -78,6 +80,7 @@ def _check(
         found.violated.append(f"the checker: {done.stderr[-500:]}")
         return
     by_name: dict[str, dict[str, Any]] = {said["invariant"]: said for said in json.loads(done.stdout)["findings"]}
+    found.broken = {name: said["examples"] for name, said in by_name.items()}
     found.looked = {name: said["looked"] for name, said in by_name.items()}
     if not found.lost and not found.doubled:  # its I1 counts both
         found.lost = by_name["I1"]["broken"]
