@@ -56,7 +56,7 @@ def test_a_house_in_which_nothing_was_struck_and_no_clerk_did_anything_fails(mon
     row = conduct(Harmless(), runs=1, seed=1)
     assert not row.ok
     assert row.failures[:-1] == [
-        "the checker has looked at nothing of I10",
+        "checker I10 not checked: there was nothing to look at",
         "the clerk was told of no act",
         "the Ministry has taken nothing",
         "none struck: the fault never met work under way",

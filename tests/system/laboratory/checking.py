@@ -35,6 +35,8 @@ class Checked(msgspec.Struct):
     """Every check that did not hold, in words."""
     broken: dict[str, list[str]] = {}
     """What the checker has found, line by line, by invariant."""
+    unchecked: dict[str, str] = {}
+    """Why the checker could not look at an invariant, or found nothing to look at."""
     looked: dict[str, int] = {}
     """Facts that the checker has looked at, by invariant."""
 
@@ -81,6 +83,7 @@ def _check(
         return
     by_name: dict[str, dict[str, Any]] = {said["invariant"]: said for said in json.loads(done.stdout)["findings"]}
     found.broken = {name: said["examples"] for name, said in by_name.items()}
+    found.unchecked = {name: said["why"] for name, said in by_name.items() if said["status"] == "not checked"}
     found.looked = {name: said["looked"] for name, said in by_name.items()}
     if not found.lost and not found.doubled:  # its I1 counts both
         found.lost = by_name["I1"]["broken"]
