@@ -145,6 +145,12 @@ class Floor:
         """SMS that a pusher was told are stored, so far."""
         return self.history.counts.get("acknowledged", 0)
 
+    @property
+    def under_way(self) -> int:
+        """SMS whose pushers wait for an answer."""
+        counts = self.history.counts
+        return counts.get("pushed", 0) - sum(counts.get(name, 0) for name in ("acknowledged", "refused", "unknown"))
+
     def fault(self, name: str, struck: int = 1) -> None:
         """Tell the history of a strike, now: how often it has met work under way."""
         self.struck[name] += struck
@@ -166,9 +172,15 @@ class Floor:
         until(lambda: self.acknowledged >= enough, f"{count} more SMS; {self.last_words()}")
 
     def at_work(self, *names: str) -> None:
-        """Wait until posts have begun work since their start."""
+        """Wait until each of these posts works, as its link sees it from now on."""
         for name in names:
-            until(lambda name=name: self.posts[name].works, f"{name} at work", within_s=SETTLED_S)
+            post = self.posts[name]
+            worked = post.worked
+            until(
+                lambda post=post, worked=worked: post.works and post.worked > worked,
+                f"{name} at work",
+                within_s=SETTLED_S,
+            )
 
     def settle(self) -> None:
         """Quiescence: every push and every wish is answered, every stream of work is empty."""
