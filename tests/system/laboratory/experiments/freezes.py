@@ -14,8 +14,8 @@ from tests.system.laboratory.experiment import Experiment
 from tests.system.laboratory.floor import Floor
 from tests.system.laboratory.needs import Needs
 
-ASLEEP_S: Final = LEASE_MS / 1000
-"""The claim time."""
+ASLEEP_S: Final = 2 * LEASE_MS / 1000
+"""Twice the claim time: the other has all partitions for a whole lease when the sleeper wakes."""
 ANSWER_S: Final = 0.3
 """The operator's answer takes so much longer where a dispatcher is to fall asleep over it."""
 STORE_S: Final = 6.0
