@@ -66,7 +66,7 @@ class Floor:
         self._supervisor = Supervisor(self.house, self.posts, self._may_start)
 
     def open(self) -> None:
-        """Start everything, and the load; returns once the first replies are out."""
+        """Start everything, and the load; returns once the first replies are out, and police have seen a permit."""
         house, needs = self.house, self.needs
         house.environ |= {
             "ICAZE_DRAIN_S": "2",
@@ -96,6 +96,8 @@ class Floor:
         baseline.take(self.server, self.baseline)
         self.load.begin(house, ingest_port=self.links["pushers"].port, api_port=self.links["police"].port)
         until(lambda: self.sends.look().sent > 20, f"the first replies; {self.last_words()}")
+        if needs.asks:
+            until(lambda: self.history.counts.get("shown", 0) > 0, f"the first permit shown; {self.last_words()}")
 
     def add_worker(
         self,
@@ -145,12 +147,6 @@ class Floor:
         """SMS that a pusher was told are stored, so far."""
         return self.history.counts.get("acknowledged", 0)
 
-    @property
-    def under_way(self) -> int:
-        """SMS whose pushers wait for an answer."""
-        counts = self.history.counts
-        return counts.get("pushed", 0) - sum(counts.get(name, 0) for name in ("acknowledged", "refused", "unknown"))
-
     def fault(self, name: str, struck: int = 1) -> None:
         """Tell the history of a strike, now: how often it has met work under way."""
         self.struck[name] += struck
@@ -174,13 +170,7 @@ class Floor:
     def at_work(self, *names: str) -> None:
         """Wait until each of these posts works, as its link sees it from now on."""
         for name in names:
-            post = self.posts[name]
-            worked = post.worked
-            until(
-                lambda post=post, worked=worked: post.works and post.worked > worked,
-                f"{name} at work",
-                within_s=SETTLED_S,
-            )
+            until(self.posts[name].anew(), f"{name} at work", within_s=SETTLED_S)
 
     def settle(self) -> None:
         """Quiescence: every push and every wish is answered, every stream of work is empty."""

@@ -62,6 +62,11 @@ class Post:
         """How often its link has seen it work, or be asked to."""
         return 0 if self._work is None else self._work.words[self._word]
 
+    def anew(self) -> Callable[[], bool]:
+        """What tells whether it has worked since now."""
+        worked = self.worked
+        return lambda: self.works and self.worked > worked
+
     def look(self, house: House, ready: Callable[[], bool]) -> None:
         """Start it where it is gone and can begin; find its door where it has opened."""
         with self.guard:
