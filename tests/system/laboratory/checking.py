@@ -48,7 +48,7 @@ def checked(house: House, history: History, store: str, *, metrics: Sequence[Pat
     """
     found = Checked()
     _verify(found, house, history, store)
-    _check(found, house, history, store, metrics, files)
+    check(found, house, history.path, store, metrics=metrics, **files)
     return found
 
 
@@ -70,10 +70,9 @@ def _verify(found: Checked, house: House, history: History, store: str) -> None:
             found.violated.append(f"{name} {check['status']} {check['violations']}: {why}")
 
 
-def _check(
-    found: Checked, house: House, history: History, store: str, metrics: Sequence[Path], files: Mapping[str, Path]
-) -> None:
-    words = ["--redis", store, "--history", str(history.path), "--sink", str(house.sink_log), "--json"]
+def check(found: Checked, house: House, history: Path, store: str, *, metrics: Sequence[Path], **files: Path) -> None:
+    """What the checker alone finds, added to what was found."""
+    words = ["--redis", store, "--history", str(history), "--sink", str(house.sink_log), "--json"]
     words += ["--examples", str(sys.maxsize), "--keys", str(house.data / "keys"), "--logs", str(house.logs)]
     words += ["--metrics", *map(str, metrics)] if metrics else []
     words += [word for name, file in files.items() for word in (f"--{name}", str(file))]

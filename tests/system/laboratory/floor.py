@@ -93,7 +93,7 @@ class Floor:
         self._supervisor.begin()
         streams = (*self.inbound, *self.replies)
         until(lambda: baseline.all_in_place(self.server, self.posts, streams), f"all in place; {self.last_words()}")
-        baseline.take(self.server, self.baseline)
+        baseline.take(self.server.url, self.baseline)
         self.load.begin(house, ingest_port=self.links["pushers"].port, api_port=self.links["police"].port)
         until(lambda: self.sends.look().sent > 20, f"the first replies; {self.last_words()}")
         if needs.asks:
