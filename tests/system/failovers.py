@@ -1,9 +1,9 @@
 """Slots that move and servers that fail under load: `python -m tests.system.failovers --rate 1000 --seconds 30`.
 
 A Cluster or a pair under three sentinels, one process of each role, and a steady day's SMS; the fault strikes
-meanwhile. Whatever it is, every promise that `icaze verify` checks holds. Where a replica takes over the level is
-`replicated`: below, what a master did last may be gone, and nobody promises it. Prints a line a fault, with its
-longest stalls.
+meanwhile. Whatever it is, every promise that `icaze verify` and `tests.system.checker` check holds. Where a replica
+takes over the level is `replicated`: below, what a master did last may be gone, and nobody promises it. Prints a line a
+fault, with its longest stalls.
 """
 
 import argparse
@@ -13,7 +13,6 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,7 +21,8 @@ import msgspec
 from bench.cluster import Cluster, Server, cluster
 from lua.keys import SLOTS, partition_keys, slot, tags
 from lua.library import LIBRARY
-from tests.system.house import ICAZE, PARTITIONS, House, holds, ready, until
+from tests.system.busy_day import BusyDay
+from tests.system.house import ICAZE, PARTITIONS, House, until
 from tests.system.sentinels import Pair, pair
 
 RATE: Final = 500
@@ -32,62 +32,6 @@ SLOW: Final = 250
 MOVED: Final = (0, SLOTS // 3 - 100)
 """Not all of the first node's: a primary without a slot becomes a replica of whoever took the last."""
 INBOUND: Final = [partition_keys(tag).inbound for tag in tags(PARTITIONS)]
-
-
-class BusyDay:
-    """One process of each role on a store that somebody else runs, and a replay that runs through them."""
-
-    def __init__(self, house: House, trace: Path, url: str, *, level: str) -> None:
-        house.furnish()
-        house.environ |= {"ICAZE_REDIS_URL": url, "ICAZE_DURABILITY": level}
-        self.house = house
-        self._trace = trace
-        with trace.open("rb") as file:
-            self._messages = sum(1 for _ in file)
-
-    def begin(self, rate: int) -> None:
-        """Start the sink, the roles and the replay."""
-        house = self.house
-        self._sink = house.sink()
-        self._ingest, self._worker, self._dispatcher = map(house.start, ("ingest", "process", "dispatch"))
-        self._replay = house.replay(self._trace, self._ingest.door("ingest"), rate=rate)
-
-    def at(self, share: float) -> None:
-        """Wait until ingest has acknowledged so much of the day; it must not be the last of it."""
-        messages = round(share * self._messages)
-        until(lambda: self.house.acknowledged() >= messages, f"{messages} acknowledged")
-        assert self._replay.alive, "the replay was over before the fault"
-
-    def end(self) -> dict[str, int]:
-        """Let all finish and hold the promises against what is left; what was counted, and for how long, ms, nothing
-        was acknowledged and nothing sent."""
-        house = self.house
-        assert self._replay.ended(within_s=90) == 0, self._replay.errors()
-        until(lambda: ready(self._ingest.door("ingest")).get("spooled") == 0, "the spool is empty")
-        until(lambda: holds(self._worker.door("process"), PARTITIONS), "the worker has all partitions")
-        until(lambda: holds(self._dispatcher.door("dispatch"), PARTITIONS), "the dispatcher has all partitions")
-        for role in (self._ingest, self._worker, self._dispatcher, self._sink):
-            role.stop(within_s=90)
-        report = house.verify()
-        assert report["rows"] >= self._messages
-        assert report["acknowledged"] > self._messages * 0.9, "ids of the day are not nearly all distinct"
-        assert report["approved"] > 0
-        assert report["refused"]["quota"] > 0
-        took: dict[str, int] = json.loads(self._sink.errors().removeprefix("sink: "))
-        return {
-            "acknowledging_ms": _gap_ms(house.journal, "acked_ms"),
-            "sending_ms": _gap_ms(house.sink_log, "at_ms"),
-            "acknowledged": report["acknowledged"],
-            "decided": report["rows"],
-            "ambiguous": report["ambiguous"],
-            "retries": json.loads(self._replay.lines[-1])["retries"],
-            "sent": took["accepted"],
-        }
-
-
-def _gap_ms(path: Path, name: str) -> int:
-    moments = sorted(json.loads(line)[name] for line in path.read_text().splitlines())
-    return max(after - before for before, after in pairwise(moments))
 
 
 @contextmanager
@@ -202,12 +146,17 @@ def struck(name: str, house: House, trace: Path, folder: Path, *, rate: int | No
     fault = FAULTS[name]
     with fault.store(folder) as formed:
         busy = BusyDay(house, trace, formed.url, level=fault.level)
-        busy.begin(rate or fault.rate)
+        busy.begin(rate or fault.rate, _data(formed))
         fault.strikes(busy, formed)
-        counts = busy.end()
+        counts = busy.end(_data(formed))
         if isinstance(formed, Pair):  # whoever woke up was not written to any more
             assert sum(server.client.xlen(stream) for server in formed.servers for stream in INBOUND) == 0
     return counts
+
+
+def _data(formed: Cluster | Pair) -> str:
+    """Where the data stands now, as the checker takes it: all primaries, or whoever is master."""
+    return f"redis://{formed.master.host}" if isinstance(formed, Pair) else formed.url
 
 
 def _migrate(formed: Cluster, source: Server, aim: Server, slots: tuple[int, int]) -> None:

@@ -2,8 +2,9 @@
 
 Real processes on one machine. Aggregators push at a steady rate; the store is killed, and started again when as many
 as come in so many seconds were acknowledged without it. Every SMS must be acknowledged at the first try, and `icaze
-verify` must find each decided and answered once. With `--kills`, ingest is killed (-9) at random moments of the outage
-and started again.
+verify` must find each decided and answered once. With `--kills`, ingest is killed (-9) at random moments: the store is
+started for the next one, which opens no door without it, and killed again, so that the outage is one more than the
+kills, all together as long. Then a push may be repeated.
 """
 
 import argparse
@@ -63,6 +64,7 @@ class Outage:
         for role in (self._ingest, worker, dispatcher, sink):
             role.stop(within_s=120)
         pushed: dict[str, Any] = json.loads(replay.lines[-1])
+        assert self._kills or not pushed["retries"], f"{pushed['retries']} retries, and ingest was never killed"
         return {
             "outage_s": round(away_s, 1),
             "rate": self._rate,
@@ -128,7 +130,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.system.outage", description=__doc__)
     parser.add_argument("--seconds", type=float, default=600.0, help="how long the store is away (default 600)")
     parser.add_argument("--rate", type=int, default=500, help="SMS a second (default 500)")
-    parser.add_argument("--kills", type=int, default=0, help="times that ingest is killed meanwhile (default 0)")
+    parser.add_argument("--kills", type=int, default=0, help="times that ingest is killed (default 0)")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="icaze-") as folder:
         house = House(Path(folder))

@@ -90,6 +90,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--baseline", type=Path, metavar="FILE", help="what --snapshot wrote of the same house earlier")
     made.add_argument("--snapshot", type=Path, metavar="FILE", help="write what stands now, for --baseline; no checks")
+    made.add_argument("--examples", type=int, default=MOST_EXAMPLES, metavar="N", help="in the JSON, of each at most")
     made.add_argument("--json", action="store_true", help="the findings as JSON")
     return made
 
@@ -109,7 +110,11 @@ def main(words: list[str] | None = None) -> int:
         print(f"checker: {type(error).__name__}: {error}", file=sys.stderr)
         return 2
     if args.json:
-        print(json.dumps({"ok": not any(f.broken for f in findings), "findings": [f.told() for f in findings]}))
+        print(
+            json.dumps(
+                {"ok": not any(f.broken for f in findings), "findings": [f.told(args.examples) for f in findings]}
+            )
+        )
     else:
         for finding in findings:
             _print(finding)

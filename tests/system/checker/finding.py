@@ -36,8 +36,8 @@ class Finding:
             return "broken"
         return "not checked" if self.unchecked or not self.looked else "ok"
 
-    def told(self) -> dict[str, Any]:
-        """As JSON."""
+    def told(self, examples: int = MOST_EXAMPLES) -> dict[str, Any]:
+        """As JSON, with so many examples at most."""
         why = "" if self.status != "not checked" else self.unchecked or "there was nothing to look at"
         return {
             "invariant": self.invariant,
@@ -47,7 +47,7 @@ class Finding:
             "broken": len(self.broken),
             "why": why,
             "notes": self.notes,
-            "examples": self.broken[:MOST_EXAMPLES],
+            "examples": self.broken[:examples],
         }
 
 

@@ -24,8 +24,10 @@ SINGLE: Final = frozenset(("layout", "epochs", "epochs_fed", "members"))
 HOLDERS: Final = frozenset(("holder", "org", "person"))
 """Come with employees' and changed permits, and go 30 days after their end."""
 MEMORY_SLACK: Final = (0.2, 4 << 20)
-"""Of the base line, and bytes: the larger is what memory may have grown by, beside what is kept by age."""
-CLIENTS_SLACK: Final = 8
+"""Of the base line, and bytes: the larger is what memory may have grown by, beside what is kept by age and what waits
+for replicas."""
+CLIENTS_SLACK: Final = 12
+"""Connections that roles open with their first work: three to nine of a house that has just started."""
 
 
 def snapshot(store: Store, names: Names) -> dict[str, Any]:
@@ -40,10 +42,11 @@ def snapshot(store: Store, names: Names) -> dict[str, Any]:
         for group in store.groups(name):
             groups["consumers"] += group["consumers"]
             groups["pending"] += group["pending"]
+    memory = store.info("memory")
     return {
         "keys": dict(keys),
         "bytes": dict(size),
-        "memory": store.info("memory")["used_memory"],
+        "memory": memory["used_memory"] - memory.get("mem_total_replication_buffers", 0),
         "clients": store.info("clients")["connected_clients"],
         "consumers": groups["consumers"],
         "pending": groups["pending"],

@@ -1,35 +1,37 @@
 """`python -m tests.system.laboratory`: experiments by name or all, any number of runs, a table at the end.
 
-With `--rows FILE` each row is written as it comes, and a later call goes on where that file ends.
+With `--rows FILE` each row is written as it comes, and a later call on the same sources goes on where that file ends:
+what held over as many strikes is not made again; what failed is, and its failure stays in the table.
 """
 
 import argparse
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 from rich.console import Console
 
-from tests.system.laboratory.conduct import Row, conduct
+from tests.system.laboratory.conduct import conduct
 from tests.system.laboratory.experiments import EXPERIMENTS
+from tests.system.laboratory.rows import keep, kept, source
 from tests.system.laboratory.table import show
 
 
-def main() -> int:
-    """Exit code: 0 everything held, 1 something did not, 2 no such experiment."""
+def main(words: Sequence[str] | None = None) -> int:
+    """Exit code: 0 everything held, 1 something did not, now or in a kept row, 2 no such experiment."""
     parser = argparse.ArgumentParser(prog="python -m tests.system.laboratory", description=__doc__)
     parser.add_argument("--experiment", action="append", metavar="NAME", help="one of --list; as often as needed")
     parser.add_argument("--runs", type=int, metavar="N", help="strikes of each (default: its own long number)")
     parser.add_argument("--seed", type=int, default=1, metavar="S", help="the same seed draws alike (default 1)")
     parser.add_argument(
-        "--rows", type=Path, metavar="FILE", help="append each row; rows that stand there are not made again"
+        "--rows", type=Path, metavar="FILE", help="append each row; what held there on these sources is not made again"
     )
     parser.add_argument("--list", action="store_true", help="name the experiments")
     parser.add_argument("--json", action="store_true", help="one object a row")
     parser.add_argument("--keep", action="store_true", help="keep every run's files")
-    arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that nothing of a house runs on
+    arguments = parser.parse_args(words)
     if arguments.list:
         for name, make in EXPERIMENTS.items():
             print(f"{name:<28} {make().says}")
@@ -39,23 +41,23 @@ def main() -> int:
     if unknown:
         print(f"laboratory: no experiment {unknown[0]!r}; --list names them", file=sys.stderr)
         return 2
-    rows = _kept(arguments.rows)
-    made = {(row.experiment, row.seed) for row in rows}
+    of = source()
+    rows = kept(arguments.rows, of)
+    made = {(row.experiment, row.seed, row.runs) for row in rows if row.ok}
     errors = Console(stderr=True)
     for number, name in enumerate(names, start=1):
-        if (name, arguments.seed) in made:
-            continue
         experiment = EXPERIMENTS[name]()
         runs = min(arguments.runs or experiment.long, experiment.most)
+        if (name, arguments.seed, runs) in made:
+            continue
 
         def progress(line: str, number: int = number) -> None:
             errors.print(f"[{number}/{len(names)}] {line}", markup=False, highlight=False)
 
         row = conduct(experiment, runs=runs, seed=arguments.seed, progress=progress, keep=arguments.keep)
+        row.source = of
         rows.append(row)
-        if arguments.rows is not None:
-            with arguments.rows.open("ab") as file:
-                file.write(msgspec.json.encode(row) + b"\n")
+        keep(arguments.rows, row)
         if arguments.json:
             print(msgspec.json.encode(row).decode(), flush=True)
     if not arguments.json:
@@ -63,13 +65,6 @@ def main() -> int:
     return 0 if all(row.ok for row in rows) else 1
 
 
-def _kept(path: Path | None) -> list[Row]:
-    """The rows of earlier calls that held; one that failed is made again."""
-    if path is None or not path.exists():
-        return []
-    rows = [msgspec.json.decode(line, type=Row) for line in path.read_bytes().splitlines()]
-    return [row for row in rows if row.ok]
-
-
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that nothing of a house runs on
     raise SystemExit(main())

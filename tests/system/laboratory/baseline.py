@@ -27,9 +27,9 @@ def all_in_place(server: Server, posts: Mapping[str, Post], streams: Iterable[st
         return False
 
 
-def take(server: Server, file: Path) -> Path:
-    """Write what stands now; the file, for the checker's `--baseline`."""
-    if main(["--redis", server.url, "--snapshot", str(file)]):
+def take(store: str, file: Path) -> Path:
+    """Write what stands now in the store of this address; the file, for the checker's `--baseline`."""
+    if main(["--redis", store, "--snapshot", str(file)]):
         raise AssertionError("the checker took no base line")
     return file
 

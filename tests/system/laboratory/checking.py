@@ -33,6 +33,10 @@ class Checked(msgspec.Struct):
     doubled: int = 0
     violated: list[str] = []
     """Every check that did not hold, in words."""
+    broken: dict[str, list[str]] = {}
+    """What the checker has found, line by line, by invariant."""
+    unchecked: dict[str, str] = {}
+    """Why the checker could not look at an invariant, or found nothing to look at."""
     looked: dict[str, int] = {}
     """Facts that the checker has looked at, by invariant."""
 
@@ -44,7 +48,7 @@ def checked(house: House, history: History, store: str, *, metrics: Sequence[Pat
     """
     found = Checked()
     _verify(found, house, history, store)
-    _check(found, house, history, store, metrics, files)
+    check(found, house, history.path, store, metrics=metrics, **files)
     return found
 
 
@@ -66,11 +70,10 @@ def _verify(found: Checked, house: House, history: History, store: str) -> None:
             found.violated.append(f"{name} {check['status']} {check['violations']}: {why}")
 
 
-def _check(
-    found: Checked, house: House, history: History, store: str, metrics: Sequence[Path], files: Mapping[str, Path]
-) -> None:
-    words = ["--redis", store, "--history", str(history.path), "--sink", str(house.sink_log), "--json"]
-    words += ["--keys", str(house.data / "keys"), "--logs", str(house.logs)]
+def check(found: Checked, house: House, history: Path, store: str, *, metrics: Sequence[Path], **files: Path) -> None:
+    """What the checker alone finds, added to what was found."""
+    words = ["--redis", store, "--history", str(history), "--sink", str(house.sink_log), "--json"]
+    words += ["--examples", str(sys.maxsize), "--keys", str(house.data / "keys"), "--logs", str(house.logs)]
     words += ["--metrics", *map(str, metrics)] if metrics else []
     words += [word for name, file in files.items() for word in (f"--{name}", str(file))]
     done = _run(house, "-m", "tests.system.checker", *words)
@@ -78,6 +81,8 @@ def _check(
         found.violated.append(f"the checker: {done.stderr[-500:]}")
         return
     by_name: dict[str, dict[str, Any]] = {said["invariant"]: said for said in json.loads(done.stdout)["findings"]}
+    found.broken = {name: said["examples"] for name, said in by_name.items()}
+    found.unchecked = {name: said["why"] for name, said in by_name.items() if said["status"] == "not checked"}
     found.looked = {name: said["looked"] for name, said in by_name.items()}
     if not found.lost and not found.doubled:  # its I1 counts both
         found.lost = by_name["I1"]["broken"]

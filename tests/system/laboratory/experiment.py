@@ -32,6 +32,11 @@ class Experiment:
         """Under which names it counts its strikes."""
         return (self.name,)
 
+    @property
+    def not_looked_at(self) -> frozenset[str]:
+        """Invariants of which nothing need be there to see: where nobody asks the api, nothing is shown or acted on."""
+        return frozenset() if self.needs.asks else frozenset(("I9", "I10"))
+
     def why_not(self) -> str | None:
         """Why it cannot be made on this machine; None where it can."""
         return None

@@ -66,7 +66,7 @@ class Floor:
         self._supervisor = Supervisor(self.house, self.posts, self._may_start)
 
     def open(self) -> None:
-        """Start everything, and the load; returns once the first replies are out."""
+        """Start everything, and the load; returns once the first replies are out, and police have seen a permit."""
         house, needs = self.house, self.needs
         house.environ |= {
             "ICAZE_DRAIN_S": "2",
@@ -93,9 +93,11 @@ class Floor:
         self._supervisor.begin()
         streams = (*self.inbound, *self.replies)
         until(lambda: baseline.all_in_place(self.server, self.posts, streams), f"all in place; {self.last_words()}")
-        baseline.take(self.server, self.baseline)
+        baseline.take(self.server.url, self.baseline)
         self.load.begin(house, ingest_port=self.links["pushers"].port, api_port=self.links["police"].port)
         until(lambda: self.sends.look().sent > 20, f"the first replies; {self.last_words()}")
+        if needs.asks:
+            until(lambda: self.history.counts.get("shown", 0) > 0, f"the first permit shown; {self.last_words()}")
 
     def add_worker(
         self,
@@ -166,9 +168,9 @@ class Floor:
         until(lambda: self.acknowledged >= enough, f"{count} more SMS; {self.last_words()}")
 
     def at_work(self, *names: str) -> None:
-        """Wait until posts have begun work since their start."""
+        """Wait until each of these posts works, as its link sees it from now on."""
         for name in names:
-            until(lambda name=name: self.posts[name].works, f"{name} at work", within_s=SETTLED_S)
+            until(self.posts[name].anew(), f"{name} at work", within_s=SETTLED_S)
 
     def settle(self) -> None:
         """Quiescence: every push and every wish is answered, every stream of work is empty."""

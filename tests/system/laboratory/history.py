@@ -39,6 +39,12 @@ class History:
             self.counts[event] = self.counts.get(event, 0) + 1
         return at_ms
 
+    @property
+    def under_way(self) -> int:
+        """SMS that were pushed, and whose pushers have no answer yet."""
+        answered = sum(self.counts.get(event, 0) for event in ("acknowledged", "refused", "unknown"))
+        return self.counts.get("pushed", 0) - answered
+
     def events(self) -> Iterator[dict[str, Any]]:
         """All of it, from the first on."""
         with self.path.open() as lines:

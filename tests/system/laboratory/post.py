@@ -55,13 +55,23 @@ class Post:
     @property
     def works(self) -> bool:
         """Whether it has begun work since its start, as its link has seen."""
-        return self.alive and self._work is not None and self._work.words[self._word] > self._mark
+        return self.alive and self.worked > self._mark
+
+    @property
+    def worked(self) -> int:
+        """How often its link has seen it work, or be asked to."""
+        return 0 if self._work is None else self._work.words[self._word]
+
+    def anew(self) -> Callable[[], bool]:
+        """What tells whether it has worked since now."""
+        worked = self.worked
+        return lambda: self.works and self.worked > worked
 
     def look(self, house: House, ready: Callable[[], bool]) -> None:
         """Start it where it is gone and can begin; find its door where it has opened."""
         with self.guard:
             if self.wanted and not self.alive and ready():
-                self._mark = self._work.words[self._word] if self._work is not None else 0
+                self._mark = self.worked
                 self._found = self._front is None
                 self.running = house.run(self.words, self.environ)
                 self.starts += 1

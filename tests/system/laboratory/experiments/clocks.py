@@ -65,8 +65,9 @@ class ClockBack(Experiment):
     def strike(self, floor: Floor) -> None:
         """One step back."""
         assert floor.clock is not None
+        until(lambda: floor.history.under_way > 0, "a push under way")
         floor.clock.shift(floor.clock.shift_ms - HOUR_MS)
-        floor.fault(self.name)
+        floor.fault(self.name, int(floor.history.under_way > 0))
         floor.go_on(100)
 
 

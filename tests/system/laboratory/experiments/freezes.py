@@ -2,15 +2,22 @@
 
 import signal
 import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 from functools import partial
+from itertools import compress
 from typing import Final
 
-from lua.keys import Role, partition_keys, tags
+from lua.keys import DISPATCH_GROUP, Role, partition_keys, tags
 from tests.system.house import LEASE_MS, PARTITIONS, until
 from tests.system.laboratory.experiment import Experiment
 from tests.system.laboratory.floor import Floor
 from tests.system.laboratory.needs import Needs
 
+ASLEEP_S: Final = 2 * LEASE_MS / 1000
+"""Twice the claim time: the other has all partitions for a whole lease when the sleeper wakes."""
+ANSWER_S: Final = 0.3
+"""The operator's answer takes so much longer where a dispatcher is to fall asleep over it."""
 STORE_S: Final = 6.0
 """Longer than every client's patience with the store: what they sent is carried out after they have given up."""
 ROLE_OF: Final[dict[str, Role]] = {"process": "decide", "dispatch": "dispatch"}
@@ -30,22 +37,40 @@ class Zombie(Experiment):
     def strike(self, floor: Floor) -> None:
         """One sleep."""
         other = f"{self._post}-2"
-        floor.at_work(self._post, other)
-        until(lambda: len(self._owners(floor)) == 2, "two share the partitions")
-        floor.posts[self._post].signal(signal.SIGSTOP)
-        threading.Event().wait(LEASE_MS / 1000)
-        until(lambda: len(self._owners(floor)) == 1, "the other has all partitions")
+        floor.at_work(other)
+        until(lambda: len(set(self._owners(floor))) == 2, "two share the partitions")
         sleeper = floor.posts[self._post]
+        with self._long_answers(floor):
+            floor.at_work(self._post)
+            sleeper.signal(signal.SIGSTOP)
+        shared, unsettled = self._owners(floor), [_unsettled(floor, tag) for tag in tags(PARTITIONS)]
+        threading.Event().wait(ASLEEP_S)
+        until(lambda: len(set(self._owners(floor))) == 1, "the other has all partitions")
+        taken = [was != now for was, now in zip(shared, self._owners(floor), strict=True)]
         lost = sleeper.said("partition lost")
         sleeper.signal(signal.SIGCONT)
-        until(lambda: len(self._owners(floor)) == 2, "it has a share again")
-        # A dispatcher that may not send any more says nothing; a worker is refused by the store, if it had a batch.
-        floor.fault(self.name, int(self._post == "dispatch" or sleeper.said("partition lost") > lost))
+        until(lambda: len(set(self._owners(floor))) == 2, "it has a share again")
+        # A worker with a batch is refused by the store; a dispatcher says nothing, but slept over replies in its hands.
+        refused, slept_over = sleeper.said("partition lost") - lost, sum(compress(unsettled, taken))
+        floor.fault(self.name, int((slept_over if self._post == "dispatch" else refused) > 0))
         floor.go_on()
 
-    def _owners(self, floor: Floor) -> set[bytes | None]:
-        """Who holds the leases now."""
-        return {floor.ask("GET", partition_keys(tag).lease(ROLE_OF[self._post])) for tag in tags(PARTITIONS)}
+    @contextmanager
+    def _long_answers(self, floor: Floor) -> Generator[None, None, None]:
+        """Meanwhile a dispatcher has sent replies of which it does not know yet."""
+        link = floor.links["operator"]
+        link.delay_s = ANSWER_S if self._post == "dispatch" else 0.0
+        yield
+        link.delay_s = 0.0
+
+    def _owners(self, floor: Floor) -> list[bytes | None]:
+        """Who holds the lease of each partition now."""
+        return [floor.ask("GET", partition_keys(tag).lease(ROLE_OF[self._post])) for tag in tags(PARTITIONS)]
+
+
+def _unsettled(floor: Floor, tag: str) -> int:
+    """Replies of a partition that a dispatcher has read, and not acknowledged."""
+    return floor.ask("XPENDING", partition_keys(tag).replies, DISPATCH_GROUP)["pending"]
 
 
 class Stopped(Experiment):
@@ -60,11 +85,14 @@ class Stopped(Experiment):
 
     def strike(self, floor: Floor) -> None:
         """One sleep."""
+        post = floor.posts[self._post]
         floor.at_work(self._post)
-        floor.posts[self._post].signal(signal.SIGSTOP)
+        post.signal(signal.SIGSTOP)
+        worked = post.worked
         threading.Event().wait(STORE_S)
-        floor.posts[self._post].signal(signal.SIGCONT)
-        floor.fault(self.name)
+        asked = post.worked - worked
+        post.signal(signal.SIGCONT)
+        floor.fault(self.name, int(asked > 0))
         # The spool acknowledges also what nobody can decide yet: the next sleep must not begin before it is empty.
         until(lambda: floor.spooled() == 0, "the spool is empty")
         floor.go_on()
