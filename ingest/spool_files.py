@@ -28,9 +28,10 @@ def keep_position(folder: Path, position: int) -> None:
     sync_folder(folder)
 
 
-def created(path: Path) -> IO[bytes]:
-    """A new empty file, its owner's alone; each write goes to its end, after a cut too."""
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600), "wb")
+def created(path: Path, *, new: bool = False) -> IO[bytes]:
+    """An empty file, its owner's alone; each write goes to its end, after a cut too. `new`: FileExistsError of one."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | (os.O_EXCL if new else os.O_TRUNC)
+    return os.fdopen(os.open(path, flags, 0o600), "wb")
 
 
 def aside(path: Path, why: str) -> Path:

@@ -166,10 +166,13 @@ class Slot:
         paths = sorted(self._folder.glob(f"*{SUFFIX}"))
         for path in paths:
             records = recovered(path, last=path == paths[-1])
+            if not records:
+                path.unlink()  # begun, and nothing was written: the next segment may have its number
+                continue
             size = path.stat().st_size
             waiting = [record for record in records if record.number >= self._position]
             self._segments.append(_Segment(path, size, len(waiting)))
-            self._next = max(self._next, records[-1].number + 1 if records else 0)
+            self._next = max(self._next, records[-1].number + 1)
             self.bytes += size
             if waiting and not self.entries:
                 self.oldest_ms = waiting[0].at_ms
@@ -180,7 +183,7 @@ class Slot:
     def _begin_segment(self, first: int) -> None:
         self._end_segment()
         path = self._folder / f"{first:016d}{SUFFIX}"
-        with files.created(path) as file:
+        with files.created(path, new=True) as file:
             try:
                 file.write(HEAD)
                 file.flush()

@@ -151,6 +151,29 @@ def test_a_segment_cut_at_any_byte_keeps_every_whole_record_before(tmp_path: Pat
 
 
 @pytest.mark.usefixtures("unsynced")
+def test_a_first_write_cut_at_any_byte_takes_nothing_from_what_the_next_process_spools(tmp_path: Path) -> None:
+    before, cut, after = ENTRIES[:2], ENTRIES[2:3], ENTRIES[3:]
+    made = tmp_path / "made"
+    spooled(made, before)
+    slot = opened(made)
+    slot.append(cut, at_ms=AT_MS)
+    slot.close()
+    *_, segment = sorted((made / "0").glob("*.segment"))
+    whole = segment.read_bytes()
+    for at in range(len(whole) + 1):
+        folder = tmp_path / str(at)
+        shutil.copytree(made, folder)
+        (folder / "0" / segment.name).write_bytes(whole[:at])
+        kept = before + (cut if at == len(whole) else [])
+        slot = opened(folder)
+        slot.append(after[:1], at_ms=AT_MS)
+        assert drained(slot) == kept + after[:1], at
+        slot.append(after[1:], at_ms=AT_MS)
+        slot.close()
+        assert left(folder) == after[1:], at
+
+
+@pytest.mark.usefixtures("unsynced")
 def test_a_byte_flipped_anywhere_costs_one_record_at_most_and_invents_none(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
