@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 
 from ingest.spool import NotSpooledError, Spool
 from runtime.connection import CONDITIONS, NotReplicatedError, Wire
@@ -78,7 +78,7 @@ class GroupCommit:
                 timeout_s=ANSWER_S,
                 replicas=self._replicas,
             )
-        except (RedisError, OSError) as error:
+        except Exception as error:  # noqa: BLE001  # whatever befell it, a fault of ours too: its outcome is unknown
             # Who waits behind a store that is away would wait for each write before it: all are told now.
             group, self._waiting = group + self._waiting, []
             self._entries = 0

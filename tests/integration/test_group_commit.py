@@ -107,8 +107,11 @@ async def test_what_is_not_answered_in_time_is_not_stored_for_sure(
     assert b"y" in await entries(redis)
 
 
-@pytest.mark.parametrize("fault", [InvalidResponse("garbage"), ConnectionResetError(), OSError(28, "No space left")])
-async def test_no_fault_of_the_connection_leaves_a_request_waiting(
+@pytest.mark.parametrize(
+    "fault",
+    [InvalidResponse("garbage"), ConnectionResetError(), OSError(28, "No space left"), RuntimeError("a fault of ours")],
+)
+async def test_no_fault_leaves_a_request_waiting(
     fault: Exception, commit: GroupCommit, wire: CountingWire, redis: Client
 ) -> None:
     wire.fault = fault
