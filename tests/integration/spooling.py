@@ -27,10 +27,10 @@ class Writer:
         self.replay = Replay(spooled, Wire(url), full=lambda: self.full, shown_at=SHOWN_AT)
 
     async def empty(self, *, within_s: float = 20.0) -> None:
-        """Returns when the store has all."""
+        """Returns when the store has all, and its files are gone."""
 
         async def ended() -> bool:
-            return not self.spool.holds and len(self.spool.slots) == 1
+            return not self.spool.holds and len(self.spool.slots) == 1 and not self.spool.own.bytes
 
         await eventually(ended, within_s=within_s)
 
