@@ -28,20 +28,28 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True):
 
     retry_share: float = 0.0  # of replies: answered `retry`, not taken over, not logged
     refuse_share: float = 0.0  # of replies: answered `refused` for good; logged with that status
+    omit_share: float = 0.0  # of replies: taken over and logged, and left out of the answer
     fail_share: float = 0.0  # of requests: 503, nothing taken over
+    slow_down_share: float = 0.0  # of requests: 429, nothing taken over
     drop_after_accept_share: float = 0.0  # of requests: taken over and logged, then cut without an answer
+    error_after_accept_share: float = 0.0  # of requests: taken over and logged, then 500
+    garble_share: float = 0.0  # of requests: taken over and logged, then a 200 that nobody can read
     latency_ms: int = 0  # between log and answer
     seed: int = 1
 
 
 class Counts(msgspec.Struct):
-    """What the gateway has done so far, in replies, but for the two counted in requests."""
+    """What the gateway has done so far: in replies the first four, in requests the others."""
 
     accepted: int = 0
     refused: int = 0
     retry: int = 0
+    omitted: int = 0
     failed_requests: int = 0
+    slowed_requests: int = 0
     dropped_requests: int = 0
+    requests_in_error: int = 0
+    garbled_requests: int = 0
 
 
 class _Reply(msgspec.Struct, gc=False):
@@ -88,29 +96,42 @@ class Gateway:
             return _problem(400, str(error))
         if len(replies) > BATCH_MAX:
             return _problem(413, f"{len(replies)} replies, at most {BATCH_MAX} are taken")
-        if behaviour.fail_share and self._draw() < behaviour.fail_share:
+        if self._drawn(behaviour.fail_share):
             self.counts.failed_requests += 1
             return _problem(503, "not now", {"retry-after": "1"})
+        if self._drawn(behaviour.slow_down_share):
+            self.counts.slowed_requests += 1
+            return _problem(429, "slower", {"retry-after": "1"})
         results = self._decide(replies)
         if behaviour.latency_ms:
             await asyncio.sleep(behaviour.latency_ms / 1000)
-        if behaviour.drop_after_accept_share and self._draw() < behaviour.drop_after_accept_share:
+        if self._drawn(behaviour.error_after_accept_share):
+            self.counts.requests_in_error += 1
+            return _problem(500, "something broke")
+        if self._drawn(behaviour.garble_share):
+            self.counts.garbled_requests += 1
+            return web.Response(text="<html>welcome</html>", content_type="text/html")
+        if self._drawn(behaviour.drop_after_accept_share):
             self.counts.dropped_requests += 1
             if request.transport is not None:
                 request.transport.abort()
         body = self._encoder.encode({"results": results})
         return web.Response(body=body, content_type="application/json")
 
+    def _drawn(self, share: float) -> bool:
+        return share > 0 and self._draw() < share
+
     def _decide(self, replies: list[_Reply]) -> list[_Result]:
         """Gives each reply its status and logs what is taken over, in one write."""
         behaviour, counts = self._behaviour, self.counts
         retried_below = behaviour.retry_share
         refused_below = retried_below + behaviour.refuse_share
+        omitted_below = refused_below + behaviour.omit_share
         at_ms = time.time_ns() // 1_000_000
         results: list[_Result] = []
         lines: list[_Line] = []
         for reply in replies:
-            drawn = self._draw() if refused_below else 1.0
+            drawn = self._draw() if omitted_below else 1.0
             if drawn < retried_below:
                 counts.retry += 1
                 results.append(_Result(reply.id, "retry", "busy"))
@@ -120,6 +141,8 @@ class Gateway:
                 counts.refused += 1
                 line.status = "refused"
                 results.append(_Result(reply.id, "refused", "no such subscriber"))
+            elif drawn < omitted_below:
+                counts.omitted += 1
             else:
                 counts.accepted += 1
                 results.append(_Result(reply.id, "accepted"))
@@ -157,8 +180,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     for name, text in (
         ("retry-share", "of replies answered `retry`, and not logged"),
         ("refuse-share", "of replies answered `refused`"),
+        ("omit-share", "of replies taken over and logged, and left out of the answer"),
         ("fail-share", "of requests answered 503 with Retry-After: 1"),
+        ("slow-down-share", "of requests answered 429 with Retry-After: 1"),
         ("drop-after-accept-share", "of requests taken over and logged, then cut without an answer"),
+        ("error-after-accept-share", "of requests taken over and logged, then answered 500"),
+        ("garble-share", "of requests taken over and logged, then answered by what nobody can read"),
     ):
         parser.add_argument(f"--{name}", type=_share, default=0.0, metavar="S", help=f"share {text} (0 to 1)")
     parser.add_argument("--latency-ms", type=int, default=0, metavar="MS", help="between log and answer")
@@ -169,8 +196,12 @@ def run(args: argparse.Namespace) -> int:
     behaviour = Behaviour(
         retry_share=args.retry_share,
         refuse_share=args.refuse_share,
+        omit_share=args.omit_share,
         fail_share=args.fail_share,
+        slow_down_share=args.slow_down_share,
         drop_after_accept_share=args.drop_after_accept_share,
+        error_after_accept_share=args.error_after_accept_share,
+        garble_share=args.garble_share,
         latency_ms=args.latency_ms,
         seed=args.seed,
     )

@@ -152,6 +152,41 @@ async def test_a_dropped_connection_has_taken_the_replies_over(tmp_path: Path) -
         assert app[GATEWAY].counts.dropped_requests == 1
 
 
+async def test_a_slowed_request_is_429_with_retry_after_and_takes_nothing(tmp_path: Path) -> None:
+    app = build_app(log=tmp_path / "log", behaviour=Behaviour(slow_down_share=1.0))
+    async with TestClient(TestServer(app)) as client, client.post("/", json=replies(0, 1)) as response:
+        assert (response.status, response.headers["retry-after"]) == (429, "1")
+    assert logged(tmp_path / "log") == []
+    assert app[GATEWAY].counts.slowed_requests == 1
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "status", "kind"),
+    [
+        (Behaviour(error_after_accept_share=1.0), 500, "application/problem+json"),
+        (Behaviour(garble_share=1.0), 200, "text/html"),
+    ],
+)
+async def test_an_error_or_an_answer_that_nobody_can_read_has_taken_the_replies_over(
+    tmp_path: Path, behaviour: Behaviour, status: int, kind: str
+) -> None:
+    app = build_app(log=tmp_path / "log", behaviour=behaviour)
+    async with TestClient(TestServer(app)) as client, client.post("/", json=replies(0, 5)) as response:
+        assert (response.status, response.content_type) == (status, kind)
+    assert len(logged(tmp_path / "log")) == 5
+    counts = app[GATEWAY].counts
+    assert (counts.requests_in_error, counts.garbled_requests) == (int(status == 500), int(status == 200))
+
+
+async def test_omitted_replies_are_taken_over_and_not_told_of(tmp_path: Path) -> None:
+    app = build_app(log=tmp_path / "log", behaviour=Behaviour(omit_share=0.3))
+    async with TestClient(TestServer(app)) as client, client.post("/", json=replies(0, 100)) as response:
+        told = {result["id"] for result in (await response.json())["results"]}
+    lines = logged(tmp_path / "log")
+    assert len(lines) == 100
+    assert 0 < app[GATEWAY].counts.omitted == 100 - len(told) < 100
+
+
 @pytest.mark.parametrize("body", [b"", b"{}", b"[{}]", b'[{"id": 1}]', b"\xff"])
 async def test_what_is_no_array_of_replies_is_refused(body: bytes, tmp_path: Path) -> None:
     async with TestClient(TestServer(build_app(log=tmp_path / "log"))) as client:

@@ -12,11 +12,16 @@ from tests.system.laboratory.needs import Needs
 
 SHARE: Final = "0.2"
 KINDS: Final = {
-    "retry": ("--retry-share", "retry", "a fifth of the replies is answered `retry`"),
-    "refuse": ("--refuse-share", "refused", "a fifth of the replies is refused for good"),
-    "fail": ("--fail-share", "failed_requests", "a fifth of the requests is answered 503"),
-    "drop": ("--drop-after-accept-share", "dropped_requests", "a fifth of the requests is taken and not answered"),
+    "retry": ("--retry-share", "retry", False, "a fifth of the replies is answered `retry`"),
+    "refuse": ("--refuse-share", "refused", False, "a fifth of the replies is refused for good"),
+    "omit": ("--omit-share", "omitted", True, "a fifth of the replies is taken and left out of the answer"),
+    "fail": ("--fail-share", "failed_requests", False, "a fifth of the requests is answered 503"),
+    "slow_down": ("--slow-down-share", "slowed_requests", False, "a fifth of the requests is answered 429"),
+    "drop": ("--drop-after-accept-share", "dropped_requests", True, "a fifth of the requests is taken, not answered"),
+    "error": ("--error-after-accept-share", "requests_in_error", True, "a fifth is taken and answered 500"),
+    "garble": ("--garble-share", "garbled_requests", True, "a fifth is taken, and its answer cannot be read"),
 }
+"""The sink's option, what it counts, and whether replies that it took are sent again, marked."""
 
 
 class Misbehaves(Experiment):
@@ -25,9 +30,8 @@ class Misbehaves(Experiment):
     long = 10
 
     def __init__(self, kind: str) -> None:
-        argument, self._count, self.says = KINDS[kind]
+        argument, self._count, self._marks, self.says = KINDS[kind]
         self.name = f"operator_{kind}"
-        self._marks = kind == "drop"
         self.needs = Needs(sink=(argument, SHARE))
 
     def strike(self, floor: Floor) -> None:
