@@ -155,9 +155,9 @@ class Wire:
         await self._connection.connect()
 
     def _is_gone(self) -> bool:
-        """Whether the connection was lost, or closed meanwhile; redis-py drops its writer where sending fails."""
+        """Whether the connection was lost; redis-py drops its writer where sending fails."""
         connection = self._connection
-        return connection is None or connection._writer is None or connection._writer.transport.is_closing()
+        return connection is not None and (connection._writer is None or connection._writer.transport.is_closing())
 
     async def close(self) -> None:
         """Drop the connection; the next call makes another."""
