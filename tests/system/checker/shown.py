@@ -28,15 +28,16 @@ def shown(evidence: Evidence) -> Finding:
             finding.look(withdrawn or stands, f"{code}: cancelled at {moment(at_ms)}, and no record says so")
         elif event["valid"]:
             told = [since_ms for since_ms, became in granted.get(code, ()) if became == "told"]
+            stored = [*told, *confirmed.get(code, ())]  # an SMS permit and an employee's may share a code
             is_there = bool(told) or any(one["kind"] == "organisation" for one in holders.get(code, ()))
-            if finding.look(is_there, f"{code}: shown as valid, and no such permit was ever stored") and told:
+            if finding.look(is_there, f"{code}: shown as valid, and no such permit was ever stored") and stored:
                 finding.look(
-                    clock_was_set or min(told) <= at_ms + CLOCK_MS,
-                    f"{code}: shown as valid at {moment(at_ms)}, stored at {moment(min(told))}",
+                    clock_was_set or min(stored) <= at_ms + CLOCK_MS,
+                    f"{code}: shown as valid at {moment(at_ms)}, stored at {moment(min(stored))}",
                 )
             before = [one for one in cancelled.get(code, ()) if _comes_after(event, one)]
             if before:  # several permits of one document may share a code: one of them may stand yet
-                stood = sum(since_ms <= at_ms + CLOCK_MS for since_ms in (*told, *confirmed.get(code, ())))
+                stood = sum(since_ms <= at_ms + CLOCK_MS for since_ms in stored)
                 last_ms = before[-1]["at_ms"]
                 finding.look(stood > len(before), f"{code}: valid at {moment(at_ms)}, cancelled at {moment(last_ms)}")
     if clock_was_set:

@@ -30,6 +30,14 @@ def shown_before_it_was_stored(world: World) -> str:
 
 
 @plant("I9")
+def an_employees_permit_shown_before_it_was_confirmed(world: World) -> str:
+    code = next(line["permit"] for line in world.history if line["event"] == "acted" and line["deed"] == "create")
+    at_ms = world.history[0]["at_ms"] - MINUTE_MS
+    world.history.insert(0, {"at_ms": at_ms, "who": "api-2", "event": "shown", "permit": code, "valid": True})
+    return f"{code}: shown as valid at"
+
+
+@plant("I9")
 def a_cancel_that_was_undone(world: World) -> str:
     return world.holder("sms", lambda one: one.update(status="active")) + ": cancelled at"
 
