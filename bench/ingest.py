@@ -106,7 +106,7 @@ def _compare(folder: Path, *, rounds: int, seconds: float) -> Compared:
             with _standing_still(house):
                 singles, arrays = (_requests(url, size) for size in (1, ARRAY))
                 socket = house.doors["store"].removeprefix("unix://")
-                emptied = partial(_empty, socket)
+                emptied = partial(empty, socket)
                 told = json.dumps({"accepted": 1, "ids": ["20260101-l8103-1234"], "rejected": []}).encode()
                 headers = {"Content-Type": "application/json; charset=utf-8"}
                 with fixed(folder, PATH, headers, told, server_core, status=202) as (bare_url, bare_pid):
@@ -119,7 +119,7 @@ def _compare(folder: Path, *, rounds: int, seconds: float) -> Compared:
                         ours, bare, rounds=rounds, seconds=seconds, connections=ARRAY_CONNECTIONS, before=emptied
                     )
                 compared.add("array", pairs, each=ARRAY)
-                _empty(socket)
+                empty(socket)
     finally:
         os.sched_setaffinity(0, allowed)
     return compared
@@ -142,7 +142,7 @@ def _standing_still(house: ApiHouse) -> Generator[None, None, None]:
             os.kill(pid, signal.SIGCONT)
 
 
-def _empty(socket: str) -> None:
+def empty(socket: str) -> None:
     """Nothing is left of what was taken: a long round would else fill the streams up to the high-water mark."""
     store: Any = redis.Redis(unix_socket_path=socket)
     for key in store.scan_iter(count=1000, _type="stream"):

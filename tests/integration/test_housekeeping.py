@@ -1,13 +1,16 @@
 """A worker's housekeeping: no step that fails keeps another from its turn."""
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from redis.exceptions import NoPermissionError
 
+from lua.keys import PartitionKeys
 from permits.messages import ENCODER, DeadLetter
 from permits.regimes import Retention
+from processor import housekeeping as at_work
 from processor.housekeeping import Housekeeping
 from runtime.connection import Client
 from runtime.telemetry import REGISTRY
@@ -31,9 +34,9 @@ class Failing:
         return await self.store.execute_command(*command)
 
 
-def housekeeping(store: Any) -> Housekeeping:
-    """Of a worker that holds all partitions."""
-    return Housekeeping(store, KEYS, held=lambda: range(len(KEYS)), retention=Retention, wall_ms=lambda: NOW_MS)
+def housekeeping(store: Any, held: Sequence[int] = range(len(KEYS))) -> Housekeeping:
+    """Of a worker that holds these partitions, usually all."""
+    return Housekeeping(store, KEYS, held=lambda: held, retention=Retention, wall_ms=lambda: NOW_MS)
 
 
 def told(reason: str) -> float | None:
@@ -75,3 +78,20 @@ async def test_dead_letters_that_nobody_handled_are_counted_as_they_go(
     assert REGISTRY.get_sample_value("icaze_dead_letters_lapsed_total") == before + 2
     (line,) = [record for record in caplog.records if "dead letters" in record.message]
     assert (line.levelname, vars(line)["fields"]) == ("WARNING", {"partition": 1, "count": 2})
+
+
+async def test_only_who_holds_the_first_partition_erases_and_trails_are_kept_as_long_as_the_policy_says(
+    redis: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trimmed: list[tuple[str, int]] = []
+
+    async def trim(_store: Any, keys: PartitionKeys, *, before_ms: int) -> None:
+        trimmed.append((keys.tag, before_ms))
+
+    monkeypatch.setattr(at_work, "trim", trim)
+    await redis.execute_command("HSET", KEYS[0].day_keys, "20200101", "sealed")
+    await housekeeping(redis, [1]).round()
+    assert await redis.execute_command("HEXISTS", KEYS[0].day_keys, "20200101")
+    assert trimmed == [(KEYS[1].tag, NOW_MS - Retention().audit_days * DAY_MS)]
+    await housekeeping(redis, [0]).round()
+    assert not await redis.execute_command("HEXISTS", KEYS[0].day_keys, "20200101")

@@ -4,6 +4,7 @@ import json
 import os
 from argparse import Namespace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -108,13 +109,16 @@ def test_an_epoch_is_seen_by_both_processes_of_the_api(house: House) -> None:
     assert 0 < told["conditions"]["generator_busy"] < 2
 
 
-def test_ingest_is_paired_with_both_bare_handlers(tmp_path: Path) -> None:
+def test_ingest_is_paired_with_both_bare_handlers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    emptied = Mock(wraps=ingest.empty)
+    monkeypatch.setattr(ingest, "empty", emptied)
     told = ingest.load_and_pairs(Load(rate=100, seconds=1), tmp_path, repeats=1, rounds=1, round_s=0.2)
     assert told.figures["requests_failed"] == 0
     for name in ("single", "array"):
         assert told.figures[f"{name}_per_s"] > 100
         assert told.references[f"{name}_bare_per_s"] > 100
         assert told.ratios[name] > 0
+    assert emptied.call_count == 2 * 2 * 2 + 1, "before each turn of a warm and a counted round, and at the end"
 
 
 def test_each_size_stands_beside_the_first_of_its_series(tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ import os
 
 import pytest
 
-from bench.pairs import Compared, Server, Speed, WrongAnswerError, closed_loop
+from bench import pairs
+from bench.pairs import Compared, Server, Speed, WrongAnswerError, closed_loop, paired
 
 ASKED = b"POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n"
 
@@ -40,6 +41,21 @@ async def test_a_closed_loop_asks_again_as_soon_as_it_is_answered() -> None:
 async def test_a_wrong_answer_ends_the_measurement_instead_of_hanging_it() -> None:
     with pytest.raises(WrongAnswerError, match=r"answered 503: b'no'"):
         await speed(b"HTTP/1.1 503 No\r\nContent-Length: 2\r\n\r\nno")
+
+
+def test_something_is_done_before_each_turn_and_who_begins_alternates(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+
+    async def asked(server: Server, _seconds: float, _connections: int) -> Speed:
+        said.append(server.url)
+        return Speed(float(server.pid), 1.0)
+
+    monkeypatch.setattr(pairs, "closed_loop", asked)
+    ours, bare = Server("ours", 2, []), Server("bare", 1, [])
+    told = paired(ours, bare, rounds=2, seconds=1, connections=1, before=lambda: said.append("before"))
+    warm, first, second = ["ours", "bare"], ["bare", "ours"], ["ours", "bare"]
+    assert said == [word for server in (*warm, *first, *second) for word in ("before", server)]
+    assert [(pair[0].per_s, pair[1].per_s) for pair in told] == [(2.0, 1.0)] * 2
 
 
 def test_what_is_told_is_the_median_of_the_rounds_and_a_hundred_sms_are_a_hundred() -> None:
