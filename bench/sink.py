@@ -193,18 +193,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serves until SIGTERM or Ctrl-C; returns the exit code."""
-    behaviour = Behaviour(
-        retry_share=args.retry_share,
-        refuse_share=args.refuse_share,
-        omit_share=args.omit_share,
-        fail_share=args.fail_share,
-        slow_down_share=args.slow_down_share,
-        drop_after_accept_share=args.drop_after_accept_share,
-        error_after_accept_share=args.error_after_accept_share,
-        garble_share=args.garble_share,
-        latency_ms=args.latency_ms,
-        seed=args.seed,
-    )
+    behaviour = Behaviour(**{name: getattr(args, name) for name in Behaviour.__struct_fields__})
     try:
         counts = uvloop.run(_serve(args.host, args.port, args.log, behaviour))
     except OSError as error:
