@@ -14,6 +14,13 @@ from permits.calendar import day_name, local_day
 from runtime.telemetry import Log
 
 REWRITE: Final = "rewrite"
+SILENT_S: Final = 30
+"""A primary says something every ten seconds: a replica that has heard nothing for longer may be cut off. Half of the
+time between two rounds, so what it has heard since came after the erasure."""
+
+
+class CutOffError(ConnectionError):
+    """A replica may not have heard of the erasure."""
 
 
 class Eraser:
@@ -50,7 +57,7 @@ class Eraser:
             try:
                 if not await self._is_rewritten(server):
                     return
-            except (RedisError, OSError) as error:  # away, another rewrite under way, or we may not ask for one
+            except (RedisError, OSError) as error:  # away, cut off, another rewrite under way, or not ours to ask
                 is_whole = False
                 self._log.warning("append-only file not rewritten", error=type(error).__name__, reason=str(error)[:80])
                 if is_fresh:
@@ -61,7 +68,11 @@ class Eraser:
             self._log.info("append-only file written without the erased keys")
 
     async def _is_rewritten(self, server: Store) -> bool:
-        facts: dict[str, Any] = await server.execute_command("INFO", "server", "persistence")
+        facts: dict[str, Any] = await server.execute_command("INFO", "server", "persistence", "replication")
+        if facts["role"] != "master" and not (
+            facts["master_link_status"] == "up" and facts["master_last_io_seconds_ago"] <= SILENT_S
+        ):
+            raise CutOffError("a replica that does not hear its primary")
         if facts["aof_rewrite_in_progress"] or facts["aof_rewrite_scheduled"]:
             return False
         is_done = facts["run_id"] in self._asked_of and facts["aof_last_bgrewrite_status"] == "ok"
