@@ -19,8 +19,8 @@ from ingest.high_water import HighWater
 from ingest.spool import Spool
 from ingest.spool_replay import Replay
 from lua.keys import PartitionKeys
-from permits.identified import read_sms
-from permits.messages import ENCODER, SealedSms
+from permits.identified import read_all
+from permits.messages import ENCODER, InboundSms, SealedSms
 from permits.partition import Route
 from runtime import doors, embedded, keyring, layout, lifecycle, settings
 from runtime.day_keys import DayKeys, UnreadDayKeyError
@@ -153,9 +153,7 @@ class Ingest:
         day_key = self._day_keys.at(arrived_ms)
         token = f"{arrived_ms:x}{getrandbits(32):08x}"
         channel = self._signatures.channels.get(source, msgspec.UNSET)
-        streams: list[str] = []
-        sealed: list[SealedSms] = []
-        ids: list[str] = []
+        taken: list[InboundSms] = []
         rejected: list[native.Rejection] = []
         for index, raw in enumerate(items):
             try:
@@ -172,14 +170,18 @@ class Ingest:
             except ValueError as error:
                 rejected.append(native.Rejection(index=index, error=str(error)))
                 continue
-            identified = read_sms(sms, self._route)
-            streams.append(self._inbound[identified.partition])
-            sealed.append(sealed_sms(day_key, sms, identified))
-            ids.append(sms.id)
+            taken.append(sms)
         if rejected:
             _refused("item", len(rejected))
-        # All in one call: each by itself costs a twentieth of ingest's time. JSON has no line break inside.
-        lines = ENCODER.encode_lines(sealed).split(b"\n")
+        streams: list[str] = []
+        sealed: list[SealedSms] = []
+        ids: list[str] = []
+        # Owners and JSON for all at once: one by one they cost a tenth of ingest's time more.
+        for sms, says in zip(taken, read_all(taken, self._route), strict=True):
+            streams.append(self._inbound[says.partition])
+            sealed.append(sealed_sms(day_key, sms, says))
+            ids.append(sms.id)
+        lines = ENCODER.encode_lines(sealed).split(b"\n")  # JSON has no line break inside
         return list(zip(streams, lines[:-1], strict=True)), ids, rejected
 
 

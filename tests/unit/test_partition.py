@@ -1,25 +1,44 @@
 """The frozen route: who owns an SMS, where it is decided, and what makes it the same SMS."""
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
+from lua.keys import tags
 from permits.partition import OWNER_BYTES, Route
+from tests.system.checker.layout import Hashes, Layout
 
 KEY = b"0123456789abcdef"
 ROUTE = Route(key=KEY, partitions=64)
 
 
 def test_the_route_is_frozen() -> None:
-    assert ROUTE.of_document("AZE1111111") == (27, bytes.fromhex("29b7dfa97ef5ad5b"))
-    assert ROUTE.of_sender("+994501234567") == (57, bytes.fromhex("d993734d9fc3f724"))
+    assert ROUTE.of_document("AZE1111111") == (26, bytes.fromhex("1e21d75e5f72e5d6"))
+    assert ROUTE.of_sender("+994501234567") == (39, bytes.fromhex("1e5bb88a09d5fdda"))
     assert ROUTE.identity("dev", "+994501234567", "agg-42", "2 AZE 1111111", by_text=False).hex() == "7455469a0183"
     assert ROUTE.fingerprint == "5a8c7fb812479728"
 
 
 def test_the_route_of_people_and_organisations_is_frozen() -> None:
-    assert ROUTE.of_person("1ABCDE2") == (63, bytes.fromhex("2c161d9cc86d667a"))
-    assert ROUTE.of_organisation("1234567890") == 4
+    assert ROUTE.of_person("1ABCDE2") == (51, bytes.fromhex("9d86b29a6f886f8e"))
+    assert ROUTE.of_organisation("1234567890") == 17
+
+
+def test_names_longer_than_a_block_are_owners_of_their_own() -> None:
+    names = ["+" + "1" * 15, "+" + "1" * 16, "+" + "1" * 17, "Ə" * 8, "Ə" * 9]
+    assert ROUTE.of_senders(names) == [ROUTE.of_sender(name) for name in names]
+    assert len({owner for _, owner in ROUTE.of_senders(names)}) == len(names)
+
+
+def test_the_checker_finds_the_same_owners(tmp_path: Path) -> None:
+    (tmp_path / "routing.key").write_bytes(KEY)
+    hashes = Hashes(tmp_path, Layout(tuple(tags(64)), ROUTE.fingerprint))
+    for document, sender in (("AZE1111111", "+1"), (None, "+994501234567"), (None, "Ə" * 9), (None, "")):
+        partition, owner = ROUTE.owner(document, sender)
+        assert hashes.owner(document, sender) == (partition, owner.hex())
+    found = hashes.identity("dev", "+1", "7", "t", by_text=False)
+    assert found == ROUTE.identity("dev", "+1", "7", "t", by_text=False).hex()
 
 
 def test_the_owner_key_does_not_depend_on_the_number_of_partitions() -> None:

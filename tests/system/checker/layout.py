@@ -7,6 +7,10 @@ from pathlib import Path
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import ECB
+
 BAKU: Final = ZoneInfo("Asia/Baku")
 EPOCH: Final = date(1970, 1, 1)
 LETTERS: Final = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
@@ -38,7 +42,7 @@ def layout(raw: bytes | None) -> Layout:
 
 
 class Hashes:
-    """Keyed BLAKE2b of what people write: a prefix and the words under the routing key."""
+    """Owners as AES blocks, all else keyed BLAKE2b: a prefix and the words, under the routing key or one made of it."""
 
     def __init__(self, keys: Path, of: Layout) -> None:
         path = keys / "routing.key"
@@ -52,8 +56,11 @@ class Hashes:
 
     def owner(self, document: str | None, phone: str) -> tuple[int, str]:
         """Partition and owner key (16 hex digits) of a document, else of a phone."""
-        found = self._hash(f"s:{phone}" if document is None else f"d:{document}", 12)
-        return int.from_bytes(found[8:]) % self._partitions, found[:8].hex()
+        kind, name = ("s:", phone) if document is None else ("d:", document)
+        block = name.encode("utf-8", "surrogatepass")
+        block = block + bytes(16 - len(block)) if len(block) <= 16 else self._hash(f"l:{name}", 16)
+        found = Cipher(AES(self._hash(kind, 32)), ECB()).encryptor().update(block)  # noqa: S305  # one block, no mode
+        return int.from_bytes(found[8:12]) % self._partitions, found[:8].hex()
 
     def identity(self, source: str, phone: str, sms_id: str, text: str, *, by_text: bool) -> str:
         """Digest of an SMS's identity, 12 hex digits: its name, then its text."""
