@@ -49,8 +49,8 @@ from tests.integration.lanes import DAY_KEYS, Floor, preparer
 from tests.integration.tolls import CountingWire, counted, kept_bytes, server_counts
 
 SEEN: Final = {
-    "ingest: calls": 53930,
-    "ingest: lines": 97760,
+    "ingest: calls": 57000,
+    "ingest: lines": 101890,
     "append: round trips": 10,
     "append: commands": 1000.2,
     "append: bytes in": 361632,
@@ -70,7 +70,7 @@ SEEN: Final = {
     "dispatch: AOF bytes": 230302,
     "dispatcher: calls": 12985,
     "dispatcher: lines": 39600,
-    "rest: state bytes": 73648,
+    "rest: state bytes": 77100,  # 73,500 to 78,500 by the luck of the routing key
     "rest: audit bytes": 163552,
 }
 """Figures of 1,000 SMS, as seen with Python 3.11 and Valkey 9.1. A change that lowers one sets it anew: a failure, or
