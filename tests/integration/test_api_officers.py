@@ -262,7 +262,8 @@ async def test_what_has_ended_or_was_refused_is_not_cancelled(desk: Desk) -> Non
 
 
 async def test_a_look_that_changes_nothing_is_recorded_before_its_answer(desk: Desk, redis: Client) -> None:
-    unknown, ended = "2222222222", await desk.plant(decided_ms=NOON_MS - 3 * HOUR_MS)
+    unknown = codes.encode((PARTITION + 1) % len(PARTITIONS), bytes(4), b"\0")
+    ended = await desk.plant(decided_ms=NOON_MS - 3 * HOUR_MS)
     standing = await desk.plant(digest=b"\x01" + DIGEST[1:])
     await desk.cancel(unknown)
     await desk.extend(ended)
@@ -275,7 +276,7 @@ async def test_a_look_that_changes_nothing_is_recorded_before_its_answer(desk: D
     assert all(act.trace.startswith(TRACE) for act in looks)
     assert sorted((act.code, act.reason) for act in looks) == sorted(
         [
-            ("2222222222", "cancel: not found"),
+            (unknown, "cancel: not found"),
             (ended, "extend: not in force"),
             (ended, "cancel: not in force"),
             (standing, "extend: no extension"),
