@@ -27,7 +27,7 @@ _PARTED: Final = struct.Struct(">8sI4x")
 
 
 class Route:
-    """Maps documents and senders to (partition, owner key)."""
+    """Maps documents and senders to (partition, owner key); for one thread at a time, as its ciphers are."""
 
     def __init__(self, *, key: bytes, partitions: int) -> None:
         if not 16 <= len(key) <= 64:

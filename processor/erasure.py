@@ -14,13 +14,10 @@ from permits.calendar import day_name, local_day
 from runtime.telemetry import Log
 
 REWRITE: Final = "rewrite"
-SILENT_S: Final = 30
-"""A primary says something every ten seconds: a replica that has heard nothing for longer may be cut off. Half of the
-time between two rounds, so what it has heard since came after the erasure."""
 
 
-class CutOffError(ConnectionError):
-    """A replica may not have heard of the erasure."""
+class BehindError(ConnectionError):
+    """A replica may not have heard of the erasure yet."""
 
 
 class Eraser:
@@ -31,6 +28,8 @@ class Eraser:
         self._key = key
         self._asked_of: set[str] = set()
         """The runs of servers that took our wish for a rewrite after the last erasure."""
+        self._erased_at: dict[str, int] = {}
+        """How far each primary had written when it was first looked at after it, by the name of what it replicates."""
         self._log = Log("process")
 
     async def round(self, *, now_ms: int, texts_days: int) -> None:
@@ -40,6 +39,7 @@ class Eraser:
         lapsed = [name for name in fields if name.isdigit() and name < oldest]
         if lapsed:
             self._asked_of.clear()
+            self._erased_at.clear()
             await self._store.execute_command("HSET", self._key, REWRITE, oldest)
             await self._store.execute_command("HDEL", self._key, *lapsed)
             self._log.info("day keys erased", days=sorted(lapsed))
@@ -47,17 +47,17 @@ class Eraser:
             await self._rewrite(is_fresh=bool(lapsed))
 
     async def _rewrite(self, *, is_fresh: bool) -> None:
-        """One server after another: a rewrite forks, and a replica has what the primary wrote a round ago.
+        """One server after another, primaries first: a rewrite forks.
 
-        A server that cannot be asked keeps no other from it, once the erasure is no longer fresh: what is not done
-        there stays due.
+        A server that cannot be asked, or is behind, keeps no other from it, once the erasure is no longer fresh: what
+        is not done there stays due.
         """
         is_whole = True
         for server in await servers(self._store):
             try:
                 if not await self._is_rewritten(server):
                     return
-            except (RedisError, OSError) as error:  # away, cut off, another rewrite under way, or not ours to ask
+            except (RedisError, OSError) as error:  # away, behind, another rewrite under way, or not ours to ask
                 is_whole = False
                 self._log.warning("append-only file not rewritten", error=type(error).__name__, reason=str(error)[:80])
                 if is_fresh:
@@ -65,14 +65,16 @@ class Eraser:
         if is_whole:
             await self._store.execute_command("HDEL", self._key, REWRITE)
             self._asked_of.clear()
+            self._erased_at.clear()
             self._log.info("append-only file written without the erased keys")
 
     async def _is_rewritten(self, server: Store) -> bool:
         facts: dict[str, Any] = await server.execute_command("INFO", "server", "persistence", "replication")
-        if facts["role"] != "master" and not (
-            facts["master_link_status"] == "up" and facts["master_last_io_seconds_ago"] <= SILENT_S
-        ):
-            raise CutOffError("a replica that does not hear its primary")
+        stream: str = facts["master_replid"]
+        if facts["role"] == "master":
+            self._erased_at.setdefault(stream, facts["master_repl_offset"])
+        elif stream not in self._erased_at or facts["slave_repl_offset"] < self._erased_at[stream]:
+            raise BehindError("a replica that has not heard of the erasure yet")
         if facts["aof_rewrite_in_progress"] or facts["aof_rewrite_scheduled"]:
             return False
         is_done = facts["run_id"] in self._asked_of and facts["aof_last_bgrewrite_status"] == "ok"

@@ -203,45 +203,44 @@ async def test_a_replica_that_refuses_keeps_no_other_server_from_its_rewrite(tmp
             assert "cmdstat_bgrewriteaof" in await replica.execute_command("INFO", "commandstats")
 
 
-async def test_a_replica_that_does_not_hear_its_primary_counts_for_nothing(tmp_path: Path) -> None:
+async def test_a_replica_that_has_not_heard_of_the_erasure_counts_for_nothing(tmp_path: Path) -> None:
     async with replicating(tmp_path) as pair:
         primary, replica = connect(pair.primary.url), connect(pair.replica.url)
         async with aclosing(primary), aclosing(replica):
             await pair.tell(pair.primary, "CONFIG", "SET", "min-replicas-to-write", "0")
-            told = await replica.execute_command("INFO", "replication")
-            away = "127.0.0.1", unused_port()
-            await replica.execute_command("REPLICAOF", *away)
+            pair.cut()  # and nobody is told: the link is up
             await primary.execute_command("HSET", KEY, DAYS[0], "sealed", DAYS[3], "sealed")
             watched = Servers(primary)
             watched.others = [replica]
             eraser = Eraser(watched, KEY)
+
+            async def rewritten() -> bool:
+                await eraser.round(now_ms=NOON_MS, texts_days=3)
+                return not (await primary.execute_command("INFO", "persistence"))["aof_rewrite_in_progress"]
+
+            await eventually(rewritten)
             for _ in range(3):
                 await eraser.round(now_ms=NOON_MS, texts_days=3)
             assert watched.asked.count("BGREWRITEAOF") == 1, "the primary's is written anew all the same"
             assert "cmdstat_bgrewriteaof" not in await replica.execute_command("INFO", "commandstats")
             assert REWRITE in await fields(primary)
-            await replica.execute_command("REPLICAOF", told["master_host"], told["master_port"])
+            pair.mend()
             await until_done(eraser, primary)
             assert "cmdstat_bgrewriteaof" in await replica.execute_command("INFO", "commandstats")
 
 
-async def test_a_replica_whose_primary_is_silent_counts_for_nothing(store: Client) -> None:
-    said = {"run_id": "its own", "role": "slave", "master_link_status": "up", "master_last_io_seconds_ago": 31}
-
-    class Silent(Watched):
-        async def execute_command(self, *command: Any) -> Any:
-            found = await super().execute_command(*command)
-            return found | said if command[0] == "INFO" else found
-
-    watched, replica = Servers(store), Silent(store)
-    watched.others = [replica]
-    eraser = Eraser(watched, KEY)
-    for _ in range(3):
-        await eraser.round(now_ms=NOON_MS, texts_days=3)
-    assert replica.asked == ["INFO"] * 3
-    said["master_last_io_seconds_ago"] = 30
-    await until_done(eraser, store)
-    assert "BGREWRITEAOF" in replica.asked
+async def test_a_worker_that_knows_no_primary_of_a_replica_waits_for_it(tmp_path: Path) -> None:
+    """As in a Cluster, one of whose primaries is away."""
+    async with replicating(tmp_path) as pair:
+        primary, replica = connect(pair.primary.url), connect(pair.replica.url)
+        async with aclosing(primary), aclosing(replica):
+            await primary.execute_command("HSET", KEY, REWRITE, DAYS[0], DAYS[3], "sealed")
+            watched = Servers(primary, {"INFO": StoreConnectionError("away")})
+            watched.others = [replica]
+            for _ in range(3):
+                await Eraser(watched, KEY).round(now_ms=NOON_MS, texts_days=3)
+            assert "cmdstat_bgrewriteaof" not in await replica.execute_command("INFO", "commandstats")
+            assert REWRITE in await fields(primary)
 
 
 async def test_no_other_is_asked_in_the_erasure_s_own_round(store: Client) -> None:

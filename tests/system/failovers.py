@@ -29,9 +29,9 @@ RATE: Final = 500
 """SMS a second: a day of 3,000 lasts six seconds, time enough to strike once."""
 SLOW: Final = 250
 """Time enough to strike twice, on a busy machine too."""
-RETURN_S: Final = 100.0
-"""A sentinel looks every ten seconds who is master, lets a wrong answer stand for eight, and looks on for thirty after
-two in which a busy machine did not run it: it has told an old master by then."""
+SENTINELS_S: Final = 100.0
+"""Until sentinels have replaced a master, or told an old one: they look every ten seconds who is master, let a wrong
+answer stand for eight, and look on for thirty after two in which a busy machine did not run them."""
 MOVED: Final = (0, SLOTS // 3 - 100)
 """Not all of the first node's: a primary without a slot becomes a replica of whoever took the last."""
 INBOUND: Final = [partition_keys(tag).inbound for tag in tags(PARTITIONS)]
@@ -108,11 +108,11 @@ def master_killed(busy: BusyDay, formed: Pair) -> None:
     busy.at(0.17)
     victim = formed.master
     victim.kill()
-    until(lambda: formed.master is not victim, "the replica takes over", within_s=RETURN_S)
+    until(lambda: formed.master is not victim, "the replica takes over", within_s=SENTINELS_S)
     acknowledged = busy.house.acknowledged()
     until(lambda: busy.house.acknowledged() > acknowledged + 100, "SMS are taken meanwhile, into the spool")
     victim.start()
-    until(lambda: _is_linked(victim), "the old master follows the new one", within_s=RETURN_S)
+    until(lambda: _is_linked(victim), "the old master follows the new one", within_s=SENTINELS_S)
     until(lambda: formed.is_ready, "the sentinels know it")
 
 
@@ -121,9 +121,9 @@ def master_stopped(busy: BusyDay, formed: Pair) -> None:
     busy.at(0.17)
     victim = formed.master
     victim.signal(signal.SIGSTOP)
-    until(lambda: formed.master is not victim, "the replica takes over", within_s=RETURN_S)
+    until(lambda: formed.master is not victim, "the replica takes over", within_s=SENTINELS_S)
     victim.signal(signal.SIGCONT)
-    until(lambda: _is_linked(victim), "the old master follows the new one", within_s=RETURN_S)
+    until(lambda: _is_linked(victim), "the old master follows the new one", within_s=SENTINELS_S)
 
 
 class Fault(msgspec.Struct, frozen=True):

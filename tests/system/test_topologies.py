@@ -48,7 +48,7 @@ def test_up_serves_the_main_job(house: House, store: Any, tmp_path: Path) -> Non
         story(house, formed.url)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_under_load_loses_and_repeats_nothing(fault: str, house: House, day: Path, tmp_path: Path) -> None:
     counts = struck(fault, house, day, tmp_path / "s")
