@@ -26,6 +26,8 @@ class Eraser:
     def __init__(self, store: Store, key: str) -> None:
         self._store = store
         self._key = key
+        self._due: bytes | None = None
+        """The erasure that the next two are about: another worker may have made one since."""
         self._asked_of: set[str] = set()
         """The runs of servers that took our wish for a rewrite after the last erasure."""
         self._erased_at: dict[str, int] = {}
@@ -38,8 +40,6 @@ class Eraser:
         fields = [name.decode() for name in await self._store.execute_command("HKEYS", self._key)]
         lapsed = [name for name in fields if name.isdigit() and name < oldest]
         if lapsed:
-            self._asked_of.clear()
-            self._erased_at.clear()
             await self._store.execute_command("HSET", self._key, REWRITE, oldest)
             await self._store.execute_command("HDEL", self._key, *lapsed)
             self._log.info("day keys erased", days=sorted(lapsed))
@@ -52,6 +52,11 @@ class Eraser:
         A server that cannot be asked, or is behind, keeps no other from it, once the erasure is no longer fresh: what
         is not done there stays due.
         """
+        due: bytes | None = await self._store.execute_command("HGET", self._key, REWRITE)
+        if is_fresh or due != self._due:
+            self._due = due
+            self._asked_of.clear()
+            self._erased_at.clear()
         is_whole = True
         for server in await servers(self._store):
             try:
@@ -64,8 +69,7 @@ class Eraser:
                     return
         if is_whole:
             await self._store.execute_command("HDEL", self._key, REWRITE)
-            self._asked_of.clear()
-            self._erased_at.clear()
+            self._due = None
             self._log.info("append-only file written without the erased keys")
 
     async def _is_rewritten(self, server: Store) -> bool:

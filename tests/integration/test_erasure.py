@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -70,6 +71,11 @@ class Watched:
         if command[0] in self.fails:
             raise self.fails[command[0]]
         return await self.store.execute_command(*command)
+
+
+async def rewritten(store: Store) -> bool:
+    """Whether no rewrite is under way."""
+    return not (await store.execute_command("INFO", "persistence"))["aof_rewrite_in_progress"]
 
 
 async def until_done(eraser: Eraser, store: Client) -> None:
@@ -214,11 +220,8 @@ async def test_a_replica_that_has_not_heard_of_the_erasure_counts_for_nothing(tm
             watched.others = [replica]
             eraser = Eraser(watched, KEY)
 
-            async def rewritten() -> bool:
-                await eraser.round(now_ms=NOON_MS, texts_days=3)
-                return not (await primary.execute_command("INFO", "persistence"))["aof_rewrite_in_progress"]
-
-            await eventually(rewritten)
+            await eraser.round(now_ms=NOON_MS, texts_days=3)
+            await eventually(partial(rewritten, primary))
             for _ in range(3):
                 await eraser.round(now_ms=NOON_MS, texts_days=3)
             assert watched.asked.count("BGREWRITEAOF") == 1, "the primary's is written anew all the same"
@@ -249,6 +252,17 @@ async def test_no_other_is_asked_in_the_erasure_s_own_round(store: Client) -> No
     watched.others = [Watched(store, {"INFO": StoreConnectionError("away")}), replica]
     await Eraser(watched, KEY).round(now_ms=NOON_MS, texts_days=3)
     assert replica.asked == []
+
+
+async def test_an_erasure_that_another_worker_made_meanwhile_counts(store: Client, own_store: EmbeddedStore) -> None:
+    first = Eraser(store, KEY)
+    await first.round(now_ms=NOON_MS, texts_days=4)  # and it has lost the partition before the rewrite was done
+    await eventually(partial(rewritten, store))
+    with pytest.raises(DiedError):
+        await Eraser(Watched(store, {"BGREWRITEAOF": DiedError()}), KEY).round(now_ms=NOON_MS, texts_days=3)
+    assert SECRET + DAYS[1].encode() in written(own_store)
+    await until_done(first, store)
+    assert {day for day in DAYS if SECRET + day.encode() in written(own_store)} == KEPT
 
 
 async def test_a_store_without_an_append_only_file_has_nothing_to_write_anew(redis: Client) -> None:
