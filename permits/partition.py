@@ -18,8 +18,6 @@ ROUTE_VERSION: Final = 2
 OWNER_BYTES: Final = 8
 FIELD_BYTES: Final = 4
 """The first half of the owner key is the field of the day record; the second half stands in each of its entries."""
-
-
 _BLOCK: Final = 16
 """Bytes; every document and every phone number fits."""
 _PARTED: Final = struct.Struct(">8sI4x")

@@ -24,7 +24,7 @@ from runtime.connection import Client, connect
 from runtime.embedded import EmbeddedStore
 from tests.eventually import eventually
 from tests.integration.ingest_door import KEYS, no_logging, settings_of
-from tests.integration.replicated_pair import replicating
+from tests.integration.replicated_pair import Pair, replicating
 
 KEY: Final = partition_keys("t").day_keys
 TODAY: Final = local_day(1_767_254_400_000)
@@ -180,76 +180,110 @@ async def test_a_refused_rewrite_stays_due(error: str, store: Client) -> None:
 
 
 class Servers(Watched):
-    """A store of several servers, in the order in which they are asked."""
+    """A store of several servers, its primary first, as all that list them do."""
 
     others: Sequence[Store] = ()
 
     async def servers(self) -> Sequence[Store]:
-        return [*self.others, self]
+        return [self, *self.others]
 
 
-async def test_a_replica_that_refuses_keeps_no_other_server_from_its_rewrite(tmp_path: Path) -> None:
-    async with replicating(tmp_path) as pair:
-        await pair.tell(pair.replica, "CONFIG", "SET", "requirepass", "secret")
-        primary, stranger = connect(pair.primary.url), connect(pair.replica.url)
-        replica = connect(pair.replica.url.replace("://", "://:secret@"))
-        async with aclosing(primary), aclosing(stranger), aclosing(replica):
-            await primary.execute_command("HSET", KEY, DAYS[0], "sealed", DAYS[3], "sealed")
-            watched = Servers(primary)
-            watched.others = [stranger]
-            eraser = Eraser(watched, KEY)
-            for _ in range(3):
-                await eraser.round(now_ms=NOON_MS, texts_days=3)
-            assert watched.asked.count("BGREWRITEAOF") == 1
-            assert await fields(primary) == {DAYS[3], REWRITE}, "the replica's file is still to be written anew"
-            before = await replica.execute_command("INFO", "commandstats")
-            assert "cmdstat_bgrewriteaof" not in before
-            await replica.execute_command("CONFIG", "SET", "requirepass", "")
-            await until_done(eraser, primary)
-            assert "cmdstat_bgrewriteaof" in await replica.execute_command("INFO", "commandstats")
+class Replicated:
+    """A primary, its replica, and the store that they are together."""
+
+    def __init__(self, pair: Pair, primary: Client, replica: Client) -> None:
+        self.pair = pair
+        self.primary = primary
+        self.replica = replica
+        self.store = Servers(primary)
+        self.store.others = [replica]
+
+    async def rewrites(self) -> int:
+        """How often the replica was asked for one."""
+        said: dict[str, Any] = await self.replica.execute_command("INFO", "commandstats")
+        return said.get("cmdstat_bgrewriteaof", {"calls": 0})["calls"]
+
+    async def is_in_step(self) -> bool:
+        """Whether the replica has all that the primary has written."""
+        one, other = [await server.execute_command("INFO", "replication") for server in (self.primary, self.replica)]
+        return one["master_repl_offset"] == other["slave_repl_offset"]
 
 
-async def test_a_replica_that_has_not_heard_of_the_erasure_counts_for_nothing(tmp_path: Path) -> None:
+@pytest.fixture
+async def both(tmp_path: Path) -> AsyncIterator[Replicated]:
     async with replicating(tmp_path) as pair:
         primary, replica = connect(pair.primary.url), connect(pair.replica.url)
         async with aclosing(primary), aclosing(replica):
-            await pair.tell(pair.primary, "CONFIG", "SET", "min-replicas-to-write", "0")
-            pair.cut()  # and nobody is told: the link is up
+            await primary.execute_command("CONFIG", "SET", "min-replicas-to-write", "0")  # the link will be cut
             await primary.execute_command("HSET", KEY, DAYS[0], "sealed", DAYS[3], "sealed")
-            watched = Servers(primary)
-            watched.others = [replica]
-            eraser = Eraser(watched, KEY)
-
-            await eraser.round(now_ms=NOON_MS, texts_days=3)
-            await eventually(partial(rewritten, primary))
-            for _ in range(3):
-                await eraser.round(now_ms=NOON_MS, texts_days=3)
-            assert watched.asked.count("BGREWRITEAOF") == 1, "the primary's is written anew all the same"
-            assert "cmdstat_bgrewriteaof" not in await replica.execute_command("INFO", "commandstats")
-            assert REWRITE in await fields(primary)
-            pair.mend()
-            await until_done(eraser, primary)
-            assert "cmdstat_bgrewriteaof" in await replica.execute_command("INFO", "commandstats")
+            yield Replicated(pair, primary, replica)
 
 
-async def test_a_worker_that_knows_no_primary_of_a_replica_waits_for_it(tmp_path: Path) -> None:
+async def rounds(eraser: Eraser) -> None:
+    for _ in range(3):
+        await eraser.round(now_ms=NOON_MS, texts_days=3)
+
+
+async def test_a_replica_that_refuses_keeps_no_other_server_from_its_rewrite(both: Replicated) -> None:
+    await both.pair.tell(both.pair.replica, "CONFIG", "SET", "requirepass", "secret")
+    stranger = connect(both.pair.replica.url)
+    async with aclosing(stranger), aclosing(connect(both.pair.replica.url.replace("://", "://:secret@"))) as known:
+        both.store.others, both.replica = [stranger], known
+        eraser = Eraser(both.store, KEY)
+        await rounds(eraser)
+        assert both.store.asked.count("BGREWRITEAOF") == 1
+        assert await fields(both.primary) == {DAYS[3], REWRITE}, "the replica's file is still to be written anew"
+        assert await both.rewrites() == 0
+        await known.execute_command("CONFIG", "SET", "requirepass", "")
+        await until_done(eraser, both.primary)
+        assert await both.rewrites() == 1
+
+
+async def test_a_replica_that_has_not_heard_of_the_erasure_counts_for_nothing(both: Replicated) -> None:
+    eraser = Eraser(both.store, KEY)
+    await until_done(eraser, both.primary)  # of this one it has, which says nothing of the next
+    both.pair.cut()  # and nobody is told: the link is up
+    await both.primary.execute_command("HSET", KEY, DAYS[1], "sealed")
+    await eraser.round(now_ms=NOON_MS, texts_days=3)
+    await eventually(partial(rewritten, both.primary))
+    await rounds(eraser)
+    assert both.store.asked.count("BGREWRITEAOF") == 2, "the primary's is written anew all the same"
+    assert await both.rewrites() == 1
+    assert REWRITE in await fields(both.primary)
+    both.pair.mend()
+    await until_done(eraser, both.primary)
+    assert await both.rewrites() == 2
+
+
+@pytest.mark.parametrize("more", [0, 1])
+async def test_a_replica_need_not_have_heard_of_what_came_after_the_erasure(both: Replicated, more: int) -> None:
+    eraser = Eraser(both.store, KEY)
+    await eraser.round(now_ms=NOON_MS, texts_days=3)
+    await eventually(both.is_in_step)
+    both.pair.cut()
+    for _ in range(more):
+        await both.primary.execute_command("SET", "more", "")
+
+    async def asked() -> bool:
+        await eraser.round(now_ms=NOON_MS, texts_days=3)
+        return await both.rewrites() == 1
+
+    await eventually(asked)
+
+
+async def test_a_worker_that_knows_no_primary_of_a_replica_waits_for_it(both: Replicated) -> None:
     """As in a Cluster, one of whose primaries is away."""
-    async with replicating(tmp_path) as pair:
-        primary, replica = connect(pair.primary.url), connect(pair.replica.url)
-        async with aclosing(primary), aclosing(replica):
-            await primary.execute_command("HSET", KEY, REWRITE, DAYS[0], DAYS[3], "sealed")
-            watched = Servers(primary, {"INFO": StoreConnectionError("away")})
-            watched.others = [replica]
-            for _ in range(3):
-                await Eraser(watched, KEY).round(now_ms=NOON_MS, texts_days=3)
-            assert "cmdstat_bgrewriteaof" not in await replica.execute_command("INFO", "commandstats")
-            assert REWRITE in await fields(primary)
+    await both.primary.execute_command("HSET", KEY, REWRITE, DAYS[0])
+    both.store.fails["INFO"] = StoreConnectionError("away")
+    await rounds(Eraser(both.store, KEY))
+    assert await both.rewrites() == 0
+    assert REWRITE in await fields(both.primary)
 
 
 async def test_no_other_is_asked_in_the_erasure_s_own_round(store: Client) -> None:
     """A replica may not have heard of it yet."""
-    watched, replica = Servers(store), Watched(store)
-    watched.others = [Watched(store, {"INFO": StoreConnectionError("away")}), replica]
+    watched, replica = Servers(store, {"INFO": StoreConnectionError("away")}), Watched(store)
+    watched.others = [replica]
     await Eraser(watched, KEY).round(now_ms=NOON_MS, texts_days=3)
     assert replica.asked == []
 
@@ -263,6 +297,25 @@ async def test_an_erasure_that_another_worker_made_meanwhile_counts(store: Clien
     assert SECRET + DAYS[1].encode() in written(own_store)
     await until_done(first, store)
     assert {day for day in DAYS if SECRET + day.encode() in written(own_store)} == KEPT
+
+
+async def test_a_key_that_came_back_is_erased_from_the_files_again(store: Client, own_store: EmbeddedStore) -> None:
+    """As where a replica that had not heard of it took over."""
+    eraser = Eraser(store, KEY)
+    await eraser.round(now_ms=NOON_MS, texts_days=3)
+    await eventually(partial(rewritten, store))
+    await store.execute_command("HSET", KEY, DAYS[0], SECRET + DAYS[0].encode())
+    await until_done(eraser, store)
+    assert {day for day in DAYS if SECRET + day.encode() in written(own_store)} == KEPT
+
+
+async def test_an_erasure_of_the_same_days_by_another_worker_is_asked_for_anew(store: Client) -> None:
+    watched = Watched(store)
+    eraser = Eraser(watched, KEY)
+    await until_done(eraser, store)
+    await store.execute_command("HSET", KEY, REWRITE, day_name(TODAY - 3))
+    await until_done(eraser, store)
+    assert watched.asked.count("BGREWRITEAOF") == 2
 
 
 async def test_a_store_without_an_append_only_file_has_nothing_to_write_anew(redis: Client) -> None:

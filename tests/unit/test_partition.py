@@ -16,6 +16,8 @@ ROUTE = Route(key=KEY, partitions=64)
 def test_the_route_is_frozen() -> None:
     assert ROUTE.of_document("AZE1111111") == (26, bytes.fromhex("1e21d75e5f72e5d6"))
     assert ROUTE.of_sender("+994501234567") == (39, bytes.fromhex("1e5bb88a09d5fdda"))
+    assert ROUTE.of_sender("+994501234567890") == (5, bytes.fromhex("f08cec3e2eeaed0e"))
+    assert ROUTE.of_sender("+9945012345678901") == (12, bytes.fromhex("bfdcc27e27584124"))
     assert ROUTE.identity("dev", "+994501234567", "agg-42", "2 AZE 1111111", by_text=False).hex() == "7455469a0183"
     assert ROUTE.fingerprint == "5a8c7fb812479728"
 
@@ -34,7 +36,7 @@ def test_names_longer_than_a_block_are_owners_of_their_own() -> None:
 def test_the_checker_finds_the_same_owners(tmp_path: Path) -> None:
     (tmp_path / "routing.key").write_bytes(KEY)
     hashes = Hashes(tmp_path, Layout(tuple(tags(64)), ROUTE.fingerprint))
-    for document, sender in (("AZE1111111", "+1"), (None, "+994501234567"), (None, "Ə" * 9), (None, "")):
+    for document, sender in (("AZE1111111", "+1"), (None, "+994501234567890"), (None, "Ə" * 9), (None, "")):
         partition, owner = ROUTE.owner(document, sender)
         assert hashes.owner(document, sender) == (partition, owner.hex())
     found = hashes.identity("dev", "+1", "7", "t", by_text=False)
