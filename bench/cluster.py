@@ -23,7 +23,7 @@ from redis.retry import Retry
 from bench.store import ALLOCATOR, Store, binary, options
 
 SLOTS: Final = 16384
-FORM_S: Final = 60.0
+FORM_S: Final = 30.0
 """Of a busy machine; an idle one needs less than two seconds."""
 NODE_TIMEOUT_MS: Final = 2000
 """How long a node may be silent before the others replace it."""

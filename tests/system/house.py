@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 PARTITIONS: Final = 8
 LEASE_MS: Final = 2000
-START_S: Final = 60.0
+START_S: Final = 30.0
 """Of a busy machine; an idle one needs half a second."""
 ICAZE: Final = (sys.executable, "-m", "icaze")
 

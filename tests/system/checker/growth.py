@@ -26,9 +26,8 @@ HOLDERS: Final = frozenset(("holder", "org", "person"))
 MEMORY_SLACK: Final = (0.2, 4 << 20)
 """Of the base line, and bytes: the larger is what memory may have grown by, beside what is kept by age and what waits
 for replicas."""
-CLIENTS_SLACK: Final = 28
-"""Connections that roles open with their first work, three to twelve of a house that has just started, and as many as
-their single calls at once have needed: a worker's and a dispatcher's, one a partition of the laboratory's eight."""
+CLIENTS_SLACK: Final = 12
+"""Connections that roles open with their first work: three to nine of a house that has just started."""
 
 
 def snapshot(store: Store, names: Names) -> dict[str, Any]:
