@@ -3,6 +3,8 @@
 Reads nothing, writes nothing; `sms` and `documents` work on its result.
 """
 
+from codecs import charmap_build, charmap_encode, register_error
+from collections.abc import Sequence
 from typing import Final
 from unicodedata import category, decimal, normalize, numeric
 
@@ -12,6 +14,8 @@ UNKNOWN_NUMBER: Final = "q"  # superscripts, fractions, 二, and what an encodin
 # A sign that may stand for a lost or hidden character: digits are never joined across it.
 OPAQUE: Final = "*"
 SEPARATOR: Final = " "
+END: Final = "\n"
+"""Behind each of many folded texts; nothing folds to it."""
 
 # Look and sound agree, or only one reading makes sense among the letters of document series.
 _ONE_READING: Final = {
@@ -106,9 +110,19 @@ class _Table(dict[int, str]):
         return reading
 
 
-_TABLE: Final = _Table({code: _reading(code) for code in range(0x80)})
-_ASCII: Final = bytes(map(ord, map(_reading, range(0x80)))) + bytes(0x80)
-"""One letter for each: a table of bytes takes a third of the time."""
+_TABLE: Final = _Table()
+
+# Of what nearly all texts consist: read together, they take a fifth of the time. None of these composes with another,
+# so none needs the normal form; a NUL ends each text.
+_USUAL: Final = (
+    "".join(map(chr, range(0x80)))
+    + "ƏəĞğİıÖöÜüŞşÇçЁёІі\u00a0№«»‘’“”„–—…０１２３４５６７８９ＡＥＺ\u200b\u200d\ufe0f\ufeff\ufffd"
+    + "".join(map(chr, range(ord("А"), ord("я") + 1)))
+)
+_CODES: Final = charmap_build(_USUAL)
+_FOLDED: Final = [END, *map(_reading, map(ord, _USUAL[1:]))]
+_READINGS: Final = bytes(ord(reading or END) for reading in _FOLDED).ljust(0x100)
+_DROPPED: Final = bytes(code for code, reading in enumerate(_FOLDED) if not reading)
 
 
 def fold(text: str) -> str:
@@ -119,6 +133,33 @@ def fold(text: str) -> str:
     and nothing else gives one.
     Never raises. Not idempotent: folding twice would turn marks into letters.
     """
-    if text.isascii():
-        return text.encode().translate(_ASCII).decode()
-    return normalize("NFC", text).translate(_TABLE)  # й typed as и and a breve
+    return fold_lines((text,))[:-1]
+
+
+def fold_lines(texts: Sequence[str]) -> str:
+    """Each text folded, and `END` behind each; together they take a fifth of the time."""
+    joined = "\0".join((*texts, ""))
+    if joined.count("\0") != len(texts):  # one has its own, which is a gap
+        joined = "\0".join((*(text.replace("\0", SEPARATOR) for text in texts), ""))
+    try:
+        codes = joined.encode() if joined.isascii() else charmap_encode(joined, _SIGNS, _CODES)[0]
+    except UnicodeEncodeError:
+        if len(texts) == 1:
+            return normalize("NFC", texts[0]).translate(_TABLE) + END  # й typed as и and a breve
+        half = len(texts) // 2
+        return fold_lines(texts[:half]) + fold_lines(texts[half:])
+    return codes.translate(_READINGS, _DROPPED).decode()
+
+
+def _sign(error: UnicodeError) -> tuple[str, int]:
+    """What stands for pictures among usual characters; raises for anything else."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    run = error.object[error.start : error.end]
+    if any(category(char) != "So" and not "\U0001f3fb" <= char <= "\U0001f3ff" for char in run):  # tones of skin
+        raise error
+    return OPAQUE * len(run), error.end
+
+
+_SIGNS: Final = "permits.folding signs"
+register_error(_SIGNS, _sign)

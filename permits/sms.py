@@ -5,36 +5,42 @@ documents, and every digit of the text must belong to one of them.
 """
 
 import re
+from collections.abc import Sequence
 from typing import Final, Literal
 
 import msgspec
 
 from permits.documents import ITEM, LONGEST_TEXT, NATIONAL, NUMBER_WORDS, SERIES, foreign, national, stuck_code
-from permits.folding import OPAQUE, SEPARATOR, UNKNOWN_NUMBER, fold
+from permits.folding import END, OPAQUE, SEPARATOR, UNKNOWN_NUMBER, fold, fold_lines
 from permits.messages import Lang
 
 Fault = Literal["malformed", "ambiguous", "bad_document"]
 
-# Most well-formed texts look like this; the answer is the same as the slow path's.
-_WELL_FORMED: Final = re.compile(
-    rf"\s{{0,4}}+([0-9]{{1,3}}+)[\s.:,/-]{{0,4}}+({'|'.join(NATIONAL)})[\s.:,/-]{{0,4}}+([0-9]{{7,8}}+)[\s.,!]{{0,4}}+",
-    re.ASCII | re.IGNORECASE,
-)
-# Nineteen in twenty of the others, folded: no digit, or words and among them a number, a series with or without its
-# number, and a number. One match costs a fifth of a scan. Letters by themselves, digits apart in another way than
-# 123 45 678, an O that may be a zero and a foreigner's document need the scan.
-# A group that gives nothing back is an atomic one: Python before 3.11.5 matches possessive groups wrongly.
-_WORDS: Final = rf"(?>(?:[ *]++|(?!(?:{SERIES}|O++)(?![A-Za-z]))[A-Za-z]{{2,}}+(?![0-9]))*)"
-_USUAL: Final = re.compile(
-    rf"[^0-9]*+|{_WORDS}(?>(?:([0-9]++)(?:(?![A-Za-z])|(?<![0-9]{{4}})(?=(?:{SERIES})(?![A-Za-z]))))?){_WORDS}"
-    rf"(?>(?:({SERIES})(?![A-Za-z])(?>(?:(?>(?:[ *]++(?:{NUMBER_WORDS})(?![A-Za-z0-9]))*)[ *]*+"
+# Nineteen in twenty texts, folded: no digit, or words and among them a number, a series with or without its number, and
+# a number. One match costs a tenth of a scan. Letters by themselves, digits apart in another way than 123 45 678, an O
+# that may be a zero and a foreigner's document need the scan: the last group is a line that does.
+# A group that gives nothing back is an atomic one: Python before 3.11.5 matches possessive groups wrongly. Looking
+# ahead for a letter spares the other tries of a loop: a quarter of the time.
+_GAP: Final = "[ *]*+"
+_WORDS: Final = rf"{_GAP}(?>(?:(?=[A-Za-z])(?!(?:{SERIES}|O++)(?![A-Za-z]))[A-Za-z]{{2,}}+(?![0-9]){_GAP})*)"
+_CODE: Final = rf"([0-9]++)(?:(?![A-Za-z])|(?<![0-9]{{4}})(?=(?:{SERIES})(?![A-Za-z])))"
+_NUMBER: Final = (
+    rf"{_GAP}(?>(?:(?=[A-Za-z])(?:{NUMBER_WORDS})(?![A-Za-z0-9]){_GAP})*)"
     rf"(?:([0-9]{{7,8}}+|[0-9]{{3}} ++[0-9]{{2}} ++[0-9]{{2,3}}+(?! ++[0-9]))(?![A-Za-z0-9])"
-    rf"|([0-9]++)(?![A-Za-z]|[ *]++[0-9])))?))?)"
+    rf"|([0-9]++)(?![A-Za-z]|[ *]++[0-9]))"
+)
+_USUAL: Final = re.compile(
+    rf"(?:[^0-9{END}]*+"
+    rf"|{_WORDS}(?>(?:{_CODE})?){_WORDS}(?>(?:({SERIES})(?![A-Za-z])(?>(?:{_NUMBER})?))?)"
     rf"{_WORDS}(?>(?:([0-9]++)(?![A-Za-z]))?){_WORDS}"
+    rf"|([^{END}]*+)){END}"
 )
 # Cyrillic letters that are not Latin to the eye: АZЕ alone does not make a text Russian.
 _RUSSIAN: Final = re.compile("[БГДЖЗИЙЛПФЦЧШЩЪЫЬЭЮЯбвгджзийлмнптфцчшщъыьэюя]")
-_ENGLISH: Final = frozenset({"HELLO", "HI", "PLEASE", "THANKS", "THANK", "CODE", "PERMIT", "PASSPORT"})
+_ENGLISH: Final = {
+    word: re.compile(rf"{word}(?<![A-Za-z]{word})(?![A-Za-z])")  # a literal in front is what a search is fast at
+    for word in ("HELLO", "HI", "PLEASE", "THANKS", "THANK", "CODE", "PERMIT", "PASSPORT")
+}
 # Behind a number: letters stuck to it that are no word, an O that may be a digit or begin a word, or a
 # sign or letter by itself that may be one more digit.
 _HIDDEN_DIGIT: Final = re.compile(
@@ -61,51 +67,70 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
 
 
 def read(text: str) -> Reading:
-    """Reads one SMS. Never raises; looks at 480 characters at the most, longer texts are malformed."""
-    if (plain := _WELL_FORMED.fullmatch(text)) is not None:
-        return Reading(int(plain[1]), plain[2].upper() + plain[3], None, "az")
-    stripped = text.strip()
-    if len(stripped) > LONGEST_TEXT:
-        return read_any(text)
-    folded = fold(stripped)
-    usual = _USUAL.fullmatch(folded)
-    if usual is None:
-        return _scanned(stripped, folded)
-    english = not _ENGLISH.isdisjoint(folded.replace(OPAQUE, SEPARATOR).split())
-    return _at_sight(usual, _language(stripped, english=english)) or _scanned(stripped, folded)
+    """As `read_each` of one."""
+    return read_each((text,))[0]
+
+
+def read_each(texts: Sequence[str]) -> list[Reading]:
+    """Reads SMS. Never raises; looks at 480 characters of each at the most, longer texts are malformed.
+
+    Together they take half the time.
+    """
+    folded = fold_lines([text if len(text) <= LONGEST_TEXT else "" for text in texts])
+    english = _english_lines(folded)
+    readings: list[Reading] = []
+    for line, (text, found) in enumerate(zip(texts, _USUAL.findall(folded), strict=True)):
+        first, series, number, broken, last, unusual = found
+        if unusual or len(text) > LONGEST_TEXT:
+            readings.append(read_any(text))
+            continue
+        lang: Lang = "az"
+        if not text.isascii() and _RUSSIAN.search(text) is not None:
+            lang = "ru"
+        elif line in english:
+            lang = "en"
+        if number and first and not last and len(first) <= _LONGEST_CODE:
+            readings.append(Reading(int(first), series.upper() + number.replace(SEPARATOR, ""), None, lang))
+        else:
+            readings.append(_at_sight(first, series, number, broken, last, lang) or read_any(text))
+    return readings
 
 
 def read_any(text: str) -> Reading:
-    """The whole grammar, also for the texts that `read` knows at sight."""
+    """The whole grammar, also for the texts that `read_each` knows at sight."""
     text = text.strip()
-    return _scanned(text, fold(text[:LONGEST_TEXT]))
-
-
-def _scanned(text: str, folded: str) -> Reading:
-    scan = _Scan(folded)
-    lang = _language(text, english=scan.english)
+    scan = _Scan(fold(text[:LONGEST_TEXT]))
+    lang: Lang = "en" if scan.english else "az"
+    if not text.isascii() and _RUSSIAN.search(text, 0, LONGEST_TEXT) is not None:
+        lang = "ru"
     return Reading(None, None, "malformed", lang) if len(text) > LONGEST_TEXT else scan.reading(lang)
 
 
-def _language(text: str, *, english: bool) -> Lang:
-    if not text.isascii() and _RUSSIAN.search(text, 0, LONGEST_TEXT) is not None:
-        return "ru"
-    return "en" if english else "az"
+def _english_lines(folded: str) -> set[int]:
+    """Lines with an English word: looked for in all at once, since few have any."""
+    lines: set[int] = set()
+    for word, alone in _ENGLISH.items():
+        if word in folded:
+            line = at = 0
+            for found in alone.finditer(folded):
+                line += folded.count(END, at, found.start())
+                at = found.start()
+                lines.add(line)
+    return lines
 
 
-def _at_sight(found: re.Match[str], lang: Lang) -> Reading | None:
+def _at_sight(first: str, series: str, number: str, broken: str, last: str, lang: Lang) -> Reading | None:
     """What a usual text says; None where its numbers are too many to tell."""
-    first, series, number, broken, second = found.groups()
-    code, long = first or second, False
-    if code is not None and (len(code) > _LONGEST_CODE or (first and second)):
-        codes = [one for one in (first, second) if one is not None and len(one) <= _LONGEST_CODE]
-        if number is not None or len(codes) > 1:
+    code, long = first or last, False
+    if len(code) > _LONGEST_CODE or (first and last):
+        codes = [one for one in (first, last) if one and len(one) <= _LONGEST_CODE]
+        if number or len(codes) > 1:
             return None
-        code, long = codes[0] if codes else None, True
-    purpose = None if code is None else int(code)
-    if broken is not None or long:
+        code, long = codes[0] if codes else "", True
+    purpose = int(code) if code else None
+    if broken or long:
         return Reading(purpose, None, "bad_document", lang)
-    if number is None:
+    if not number:
         return Reading(purpose, None, "malformed", lang)
     document = series.upper() + number.replace(SEPARATOR, "")
     return Reading(purpose, document, "malformed" if purpose is None else None, lang)

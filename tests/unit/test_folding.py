@@ -4,7 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from permits.folding import fold
+from permits.folding import (
+    _reading,  # pyright: ignore[reportPrivateUsage]
+    fold,
+    fold_lines,
+)
 
 
 @pytest.mark.parametrize(
@@ -75,3 +79,19 @@ def test_any_text_folds_to_the_small_alphabet(text: str) -> None:
 @given(st.text())
 def test_composed_and_decomposed_text_fold_alike(text: str) -> None:
     assert fold(unicodedata.normalize("NFD", text)) == fold(unicodedata.normalize("NFC", text))
+
+
+def by_the_letter(text: str) -> str:
+    """As it was before usual characters were read by a table of their own."""
+    return "".join(map(_reading, map(ord, unicodedata.normalize("NFC", text))))
+
+
+def test_every_character_folds_alike_with_and_without_a_mark_behind_it() -> None:
+    for code in range(0x110000):
+        for text in (chr(code), f"A{chr(code)}\u0306", f"{chr(code)}\u0301э"):
+            assert fold(text) == by_the_letter(text), hex(code)
+
+
+@given(st.lists(st.text(st.characters() | st.sampled_from("əА🙏\0\n\u0306\ufffd")), max_size=9))
+def test_texts_fold_together_as_each_by_itself(texts: list[str]) -> None:
+    assert fold_lines(texts) == "".join(f"{by_the_letter(text)}\n" for text in texts)

@@ -4,7 +4,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from permits.documents import NATIONAL, canonical
-from permits.sms import read, read_any
+from permits.sms import read, read_any, read_each
 from tests.unit.sms_texts import assert_nothing_is_guessed, tokens, well_formed
 
 
@@ -65,3 +65,17 @@ def test_a_space_in_a_number_gives_the_same_document_or_none(number: str, code: 
 )
 def test_the_fast_path_reads_what_the_whole_grammar_reads(text: str) -> None:
     assert read(text) == read_any(text)
+
+
+@given(
+    st.lists(
+        st.text(st.characters())
+        | st.lists(st.sampled_from(tokens), max_size=8).map("".join)
+        | st.sampled_from(
+            ["Hello 2 AZE 1111111", "HI", "thank you", "спасибо", "2 AZE 1111111 🙏", "\0", "ми\u0306", " " * 481]
+        ),
+        max_size=12,
+    )
+)
+def test_texts_read_together_are_read_as_each_by_itself(texts: list[str]) -> None:
+    assert read_each(texts) == [read_any(text) for text in texts]
