@@ -14,7 +14,7 @@ import msgspec
 from permits import documents, folding, partition, sms
 from permits.messages import InboundSms, Lang
 from permits.partition import Route
-from permits.sms import Fault, Reading, read
+from permits.sms import Fault, Reading, read_each
 
 
 def _fingerprint() -> str:
@@ -52,23 +52,14 @@ class Identified(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
 def read_all(batch: Sequence[InboundSms], route: Route) -> list[Identified]:
     """Read SMS and find their owners."""
-    # Loops, not comprehensions: in Python 3.11 each is one more call, which one SMS by itself would pay for.
-    readings: list[Reading] = []
-    senders: list[str] = []
-    documents: list[str] = []
-    for one in batch:
-        reading = read(one.text)
-        readings.append(reading)
-        senders.append(one.sender)
-        if reading.document is not None:
-            documents.append(reading.document)
-    by_document = iter(route.of_documents(documents))
+    readings = read_each([one.text for one in batch])
+    by_document = iter(route.of_documents([said.document for said in readings if said.document is not None]))
+    by_sender = route.of_senders([one.sender for one in batch])
     identified: list[Identified] = []
-    for one, said, by_sender in zip(batch, readings, route.of_senders(senders), strict=True):
-        at, owner = by_sender if said.document is None else next(by_document)
-        digest = route.identity(one.source, one.sender, one.id, one.text, by_text=one.by_text)
+    for said, sender, digest in zip(readings, by_sender, route.identities(batch, by_sender), strict=True):
+        at, owner = sender if said.document is None else next(by_document)
         identified.append(
-            Identified(GRAMMAR, said.purpose, said.document, said.fault, said.lang, at, owner, *by_sender, digest)
+            Identified(GRAMMAR, said.purpose, said.document, said.fault, said.lang, at, owner, *sender, digest)
         )
     return identified
 

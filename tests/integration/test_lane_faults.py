@@ -19,6 +19,7 @@ from processor.reading import Reader
 from runtime.connection import Client, Wire, connect
 from runtime.embedded import EmbeddedStore
 from tests.eventually import eventually
+from tests.identities import identity
 from tests.integration.ingest_door import KEYS, PARTITIONS, ROUTE
 from tests.integration.lanes import AT_HOME, AWAY, HOME, Floor, each_decided_once, payload, restarts
 
@@ -236,16 +237,16 @@ async def test_a_record_that_breaks_the_function_costs_one_dead_letter(floor: Fl
     document = AT_HOME[10]
     _, owner = ROUTE.of_document(document)
     raw = payload(f"2 {document}", "poisoned", by_text=True)
-    identity = ROUTE.identity("dev", msgspec.json.decode(raw)["from"], "poisoned", f"2 {document}", by_text=True)
+    poisoned = identity(ROUTE, msgspec.json.decode(raw)["from"], "poisoned", f"2 {document}", by_text=True)
     # A piece of an entry: the owner's tag and the SMS's own digest, and then nothing.
-    await floor.client.execute_command("HSET", day_key(), owner[:FIELD_BYTES], owner[FIELD_BYTES:] + identity)
+    await floor.client.execute_command("HSET", day_key(), owner[:FIELD_BYTES], owner[FIELD_BYTES:] + poisoned)
     before = await floor.push([f"2 {one}" for one in AT_HOME[:10]], prefix="before")
-    poisoned = await floor.put(raw)
+    broken = await floor.put(raw)
     behind = await floor.push([f"2 {one}" for one in AT_HOME[11:21]], prefix="behind")
     async with floor.deciding():
         await floor.settled()
     [letter] = await floor.dead()
-    assert letter.entry_id == poisoned.decode()
+    assert letter.entry_id == broken.decode()
     assert letter.reason.startswith("its decision failed: ResponseError: ")
     assert letter.raw == raw.decode()
     assert [reply.in_reply_to for reply in await floor.replies()] == [*before, *behind]

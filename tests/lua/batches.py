@@ -28,6 +28,7 @@ from permits.outcomes import DEAD, MOVED
 from permits.partition import Route
 from permits.regimes import Limits, Rule
 from tests.day_records import static_struct
+from tests.identities import identity
 
 TODAY: Final = day_number("20900614")
 MIDNIGHT_MS: Final = day_start_ms(TODAY)
@@ -92,7 +93,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def digest(self) -> bytes:
         """Six bytes of identity."""
-        return ROUTE.identity("dev", self.phone, self.id, self.text, by_text=self.by_text)
+        return identity(ROUTE, self.phone, self.id, self.text, by_text=self.by_text)
 
     @property
     def sender(self) -> bytes:

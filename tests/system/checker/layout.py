@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import zlib
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -59,16 +60,27 @@ class Hashes:
         kind, name = ("s:", phone) if document is None else ("d:", document)
         block = name.encode("utf-8", "surrogatepass")
         block = block + bytes(16 - len(block)) if len(block) <= 16 else self._hash(f"l:{name}", 16)
-        found = Cipher(AES(self._hash(kind, 32)), ECB()).encryptor().update(block)  # noqa: S305  # one block, no mode
+        found = self._enciphered(kind, block)
         return int.from_bytes(found[8:12]) % self._partitions, found[:8].hex()
 
     def identity(self, source: str, phone: str, sms_id: str, text: str, *, by_text: bool) -> str:
         """Digest of an SMS's identity, 12 hex digits: its name, then its text."""
-        named = f"1{text}" if by_text else f"0{sms_id}"
-        return (self._hash(f"i:{source}\0{phone}\0{named}", 4) + self._hash(f"t:{text}", 2)).hex()
+        _, sender = self.owner(None, phone)
+        name = self._enciphered(
+            "i:",
+            bytes.fromhex(sender) + _checksum(f"{source}\0" + (f"1{text}" if by_text else f"0{sms_id}")) + bytes(4),
+        )
+        return (name[:4] + self._enciphered("i:", bytes(8) + _checksum(text) + b"text")[:2]).hex()
+
+    def _enciphered(self, kind: str, block: bytes) -> bytes:
+        return Cipher(AES(self._hash(kind, 32)), ECB()).encryptor().update(block)  # noqa: S305  # one block, no mode
 
     def _hash(self, words: str, size: int) -> bytes:
         return hashlib.blake2b(words.encode("utf-8", "surrogatepass"), key=self._key, digest_size=size).digest()
+
+
+def _checksum(words: str) -> bytes:
+    return zlib.crc32(words.encode("utf-8", "surrogatepass")).to_bytes(4)
 
 
 def code_of(partition: int, owner: str, digest: str) -> str:
