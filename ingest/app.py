@@ -3,7 +3,7 @@
 import argparse
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from http import HTTPStatus
 from random import getrandbits
@@ -20,14 +20,14 @@ from ingest.spool import Spool
 from ingest.spool_replay import Replay
 from lua.keys import PartitionKeys
 from permits.identified import read_all
-from permits.messages import ENCODER, InboundSms, SealedSms
+from permits.messages import ENCODER
 from permits.partition import Route
 from runtime import doors, embedded, keyring, layout, lifecycle, settings
 from runtime.day_keys import DayKeys, UnreadDayKeyError
 from runtime.fitness import answers, settled
 from runtime.problems import ProblemError, problem_of
 from runtime.quick_response import QuickResponse, fits
-from runtime.sealing import sealed_sms
+from runtime.sealing import sealed_each
 from runtime.shared import SharedWire
 from runtime.telemetry import APPEND_SECONDS, SMS_ACCEPTED, SMS_REJECTED, start_logging
 from runtime.topology import client_to, wire_to
@@ -101,7 +101,7 @@ class Ingest:
                 raise _too_much(full_because)
             self._spool.begin(full_because)
         try:
-            items = native.split(body, ndjson=media in NDJSON)
+            items = native.items_of(body, ndjson=media in NDJSON)
         except native.BodyError as error:
             _refused("body")
             raise ProblemError(400, "Unusable body", str(error)) from None
@@ -146,43 +146,30 @@ class Ingest:
         return source, None if source == signature.DEVELOPMENT else webhook_id
 
     def _accept(
-        self, items: list[msgspec.Raw | bytes], source: str, webhook_id: str | None, trace: str | msgspec.UnsetType
+        self,
+        items: Sequence[native.Item | native.Rejection],
+        source: str,
+        webhook_id: str | None,
+        trace: str | msgspec.UnsetType,
     ) -> tuple[list[tuple[str, bytes]], list[str], list[native.Rejection]]:
         """(stream, payload) of each usable item in order, their ids, and the rejections; UnreadDayKeyError."""
         arrived_ms = self._wall_ms()
         day_key = self._day_keys.at(arrived_ms)
-        token = f"{arrived_ms:x}{getrandbits(32):08x}"
-        channel = self._signatures.channels.get(source, msgspec.UNSET)
-        taken: list[InboundSms] = []
-        rejected: list[native.Rejection] = []
-        for index, raw in enumerate(items):
-            try:
-                sms = native.accept(
-                    raw,
-                    source=source,
-                    arrived_ms=arrived_ms,
-                    index=index,
-                    webhook_id=webhook_id,
-                    token=token,
-                    trace=trace,
-                    channel=channel,
-                )
-            except ValueError as error:
-                rejected.append(native.Rejection(index=index, error=str(error)))
-                continue
-            taken.append(sms)
+        request = native.Request(
+            source=source,
+            arrived_ms=arrived_ms,
+            webhook_id=webhook_id,
+            token=f"{arrived_ms:x}{getrandbits(32):08x}",
+            trace=trace,
+            channel=self._signatures.channels.get(source, msgspec.UNSET),
+        )
+        taken, rejected = request.taken(items)
         if rejected:
             _refused("item", len(rejected))
-        streams: list[str] = []
-        sealed: list[SealedSms] = []
-        ids: list[str] = []
-        # Owners and JSON for all at once: one by one they cost a tenth of ingest's time more.
-        for sms, says in zip(taken, read_all(taken, self._route), strict=True):
-            streams.append(self._inbound[says.partition])
-            sealed.append(sealed_sms(day_key, sms, says))
-            ids.append(sms.id)
-        lines = ENCODER.encode_lines(sealed).split(b"\n")  # JSON has no line break inside
-        return list(zip(streams, lines[:-1], strict=True)), ids, rejected
+        read = read_all(taken, self._route)
+        lines = ENCODER.encode_lines(sealed_each(day_key, taken, read)).split(b"\n")  # JSON has no line break inside
+        entries = [(self._inbound[says.partition], line) for says, line in zip(read, lines[:-1], strict=True)]
+        return entries, [sms.id for sms in taken], rejected
 
 
 async def identify(request: web.Request, response: web.StreamResponse) -> None:

@@ -4,19 +4,21 @@ Pure: bytes in, messages out. What can never be processed is rejected by itself 
 """
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
+from msgspec import Meta
 
 from permits.messages import Channel, InboundSms
 
 MAX_ITEMS: Final = 1000
 MAX_TEXT: Final = 4000
 """Characters; 25 segments, far above what a request needs."""
-MAX_ID: Final = 128
 MSISDN: Final = re.compile(r"\+?[0-9]{7,15}")
 """Short codes and alphanumeric senders are no phones: an answer to them could loop."""
+NO_PHONE: Final = "from: not a phone number (`+` and 7 to 15 digits); other senders are not answered"
 
 
 class BodyError(ValueError):
@@ -27,10 +29,10 @@ class Item(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """One SMS as an aggregator posts it."""
 
     sender: str = msgspec.field(name="from")
-    text: str
-    to: str = "8103"
-    id: str | None = None
-    received_at: datetime | None = None
+    text: Annotated[str, Meta(max_length=MAX_TEXT)]
+    to: Annotated[str, Meta(max_length=16)] = "8103"
+    id: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
+    received_at: Annotated[datetime, Meta(tz=True)] | None = None
 
 
 class Rejection(msgspec.Struct, frozen=True):
@@ -41,75 +43,85 @@ class Rejection(msgspec.Struct, frozen=True):
 
 
 _ITEM: Final = msgspec.json.Decoder(Item)
+_ITEMS: Final = msgspec.json.Decoder(list[Item])
 _RAW_ITEMS: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
 
-def split(body: bytes, *, ndjson: bool) -> list[msgspec.Raw | bytes]:
-    """The items of a body, undecoded; BodyError where it is no object, array or NDJSON of 1 to MAX_ITEMS."""
-    items: list[msgspec.Raw | bytes]
+def items_of(body: bytes, *, ndjson: bool) -> list[Item | Rejection]:
+    """The items of a body, in order; BodyError where it is no object, array or NDJSON of 1 to MAX_ITEMS."""
+    raws: list[msgspec.Raw] | list[bytes]
     if ndjson:
-        items = [line for line in body.splitlines() if line.strip()]
+        raws = [line for line in body.splitlines() if line.strip()]
     elif body.lstrip()[:1] == b"[":
         try:
-            items = list(_RAW_ITEMS.decode(body))
-        except (msgspec.DecodeError, RecursionError) as error:
-            raise BodyError(f"not JSON: {error}") from None
+            items = _ITEMS.decode(body)  # all at once, in half the time; one that is wrong has each looked at by itself
+        except (ValueError, RecursionError):
+            try:
+                raws = _RAW_ITEMS.decode(body)
+            except (msgspec.DecodeError, RecursionError) as error:
+                raise BodyError(f"not JSON: {error}") from None
+        else:
+            _refuse_size(len(items))
+            return list(items)
     else:
-        items = [body]
+        raws = [body]
+    _refuse_size(len(raws))
+    return [item_of(raw, index) for index, raw in enumerate(raws)]
+
+
+def _refuse_size(items: int) -> None:
     if not items:
         raise BodyError("no SMS in the body")
-    if len(items) > MAX_ITEMS:
-        raise BodyError(f"{len(items)} SMS in one request; at most {MAX_ITEMS}")
-    return items
+    if items > MAX_ITEMS:
+        raise BodyError(f"{items} SMS in one request; at most {MAX_ITEMS}")
 
 
-def accept(
-    raw: msgspec.Raw | bytes,
-    *,
-    source: str,
-    arrived_ms: int,
-    index: int,
-    webhook_id: str | None,
-    token: str,
-    trace: str | msgspec.UnsetType = msgspec.UNSET,
-    channel: Channel | msgspec.UnsetType = msgspec.UNSET,
-) -> InboundSms:
-    """One item as it will be stored; ValueError says what is wrong with it.
-
-    An item without an id is known by the request's webhook-id and its place there; where there is none, `token`, new
-    with the request, only names it, and its identity is its text.
-    """
+def item_of(raw: msgspec.Raw | bytes, index: int) -> Item | Rejection:
+    """One item by itself."""
     try:
-        item = _ITEM.decode(raw)
+        return _ITEM.decode(raw)
     except msgspec.DecodeError as error:
-        raise ValueError(str(error)) from None
+        return Rejection(index, str(error))
     except UnicodeDecodeError:
-        raise ValueError("not UTF-8") from None
-    if not MSISDN.fullmatch(item.sender):
-        raise ValueError("from: not a phone number (`+` and 7 to 15 digits); other senders are not answered")
-    if len(item.text) > MAX_TEXT:
-        raise ValueError(f"text: longer than {MAX_TEXT} characters")
-    if item.id is not None and not 0 < len(item.id) <= MAX_ID:
-        raise ValueError(f"id: 1 to {MAX_ID} characters")
-    if len(item.to) > 16:
-        raise ValueError("to: longer than 16 characters")
-    received: datetime | None = item.received_at
-    if received is not None and received.tzinfo is None:
-        raise ValueError("received_at: no time zone (RFC 3339 needs one)")
-    known = item.id or (None if webhook_id is None else f"{webhook_id}:{index}")
-    sender = item.sender
-    return InboundSms(
-        id=known or f"{token}:{index}",
-        source=source,
-        sender=sender if sender[0] == "+" else f"+{sender}",
-        to=item.to,
-        text=item.text,
-        arrived_ms=arrived_ms,
-        received_ms=None if received is None else int(received.timestamp() * 1000),
-        by_text=known is None,
-        trace=trace,
-        channel=channel,
-    )
+        return Rejection(index, "not UTF-8")
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of all SMS of a request."""
+
+    source: str
+    arrived_ms: int
+    webhook_id: str | None
+    """An item without an id is known by this and its place."""
+    token: str
+    """New with the request: where there is no webhook-id either, it only names an item, whose identity is its text."""
+    trace: str | msgspec.UnsetType = msgspec.UNSET
+    channel: Channel | msgspec.UnsetType = msgspec.UNSET
+
+    def taken(self, items: Sequence[Item | Rejection]) -> tuple[list[InboundSms], list[Rejection]]:
+        """SMS as they will be read, and what cannot be: each in order."""
+        taken: list[InboundSms] = []
+        rejected: list[Rejection] = []
+        source, arrived_ms, trace, channel = self.source, self.arrived_ms, self.trace, self.channel
+        for index, item in enumerate(items):
+            if isinstance(item, Rejection):
+                rejected.append(item)
+                continue
+            sender, received, sms_id = item.sender, item.received_at, item.id
+            if not MSISDN.fullmatch(sender):
+                rejected.append(Rejection(index, NO_PHONE))
+                continue
+            if sender[0] != "+":
+                sender = f"+{sender}"
+            by_text = sms_id is None and self.webhook_id is None
+            if sms_id is None:
+                sms_id = f"{self.token if by_text else self.webhook_id}:{index}"
+            received_ms = None if received is None else int(received.timestamp() * 1000)
+            # By place: by name it takes a third longer.
+            taken.append(
+                InboundSms(sms_id, source, sender, item.to, item.text, arrived_ms, received_ms, by_text, trace, channel)
+            )
+        return taken, rejected
 
 
 def answer(ids: list[str], rejected: list[Rejection]) -> dict[str, Any]:

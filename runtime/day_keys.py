@@ -9,7 +9,7 @@ import itertools
 import os
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from cryptography.exceptions import InvalidTag
@@ -42,25 +42,33 @@ class DayKey:
 
     def __init__(self, day: str, key: bytes) -> None:
         self.day = day
-        self._cipher = AESGCM(key)
-        self._nonces = iter(())
+        cipher = AESGCM(key)
+        self._encrypt, self._decrypt = cipher.encrypt, cipher.decrypt
+        self._nonces: list[bytes] = []
 
     def seal(self, plain: bytes, place: bytes) -> bytes:
         """Nonce and ciphertext; only `open` with the same `place` reads it."""
-        nonce = next(self._nonces, None) or self._fresh_nonce()
-        return nonce + self._cipher.encrypt(nonce, plain, place)
+        return self.seal_each(((plain, place),))[0]
+
+    def seal_each(self, contents: Sequence[tuple[bytes, bytes]]) -> list[bytes]:
+        """As `seal` of each (content, place)."""
+        encrypt, nonces = self._encrypt, self._nonces
+        if len(nonces) < len(contents):
+            count = max(NONCES, len(contents))
+            drawn = os.urandom(count * NONCE_BYTES)
+            nonces += [drawn[at : at + NONCE_BYTES] for at in range(0, len(drawn), NONCE_BYTES)]
+        sealed: list[bytes] = []
+        for plain, place in contents:
+            nonce = nonces.pop()
+            sealed.append(nonce + encrypt(nonce, plain, place))
+        return sealed
 
     def open(self, sealed: bytes, place: bytes) -> bytes:
         """What was sealed for this place on this day; UnsealedError for anything else."""
         try:
-            return self._cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], place)
+            return self._decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], place)
         except (ValueError, InvalidTag):
             raise UnsealedError(f"not sealed by the key of {self.day} for this place") from None
-
-    def _fresh_nonce(self) -> bytes:
-        drawn = os.urandom(NONCES * NONCE_BYTES)
-        self._nonces = iter([drawn[at : at + NONCE_BYTES] for at in range(0, len(drawn), NONCE_BYTES)])
-        return next(self._nonces)
 
 
 class DayKeys:

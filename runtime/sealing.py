@@ -25,20 +25,33 @@ _ARRAY_32: Final = 0xDD
 """MessagePack's mark of an array whose length follows in four bytes."""
 
 
+def sealed_each(key: DayKey, batch: Sequence[InboundSms], identified: Sequence[Identified]) -> list[SealedSms]:
+    """SMS as ingest stores them."""
+    contents: list[tuple[bytes, bytes]] = []
+    for sms, says in zip(batch, identified, strict=True):
+        contents.append((_PACK.encode((sms.sender, sms.text, says)), _sms_place(sms.source, sms.id)))
+    entries: list[SealedSms] = []
+    for sms, sealed in zip(batch, key.seal_each(contents), strict=True):
+        entries.append(
+            SealedSms(
+                id=sms.id,
+                source=sms.source,
+                to=sms.to,
+                arrived_ms=sms.arrived_ms,
+                received_ms=sms.received_ms,
+                by_text=sms.by_text,
+                trace=sms.trace,
+                channel=sms.channel,
+                day=key.day,
+                sealed=sealed,
+            )
+        )
+    return entries
+
+
 def sealed_sms(key: DayKey, sms: InboundSms, identified: Identified) -> SealedSms:
-    """An SMS as ingest stores it."""
-    return SealedSms(
-        id=sms.id,
-        source=sms.source,
-        to=sms.to,
-        arrived_ms=sms.arrived_ms,
-        received_ms=sms.received_ms,
-        by_text=sms.by_text,
-        trace=sms.trace,
-        channel=sms.channel,
-        day=key.day,
-        sealed=key.seal(_PACK.encode((sms.sender, sms.text, identified)), _sms_place(sms.source, sms.id)),
-    )
+    """As `sealed_each` of one."""
+    return sealed_each(key, (sms,), (identified,))[0]
 
 
 def content_of(keys: DayKeys, entry: SealedSms) -> tuple[str, str, Identified]:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession
 
+from permits.identified import read_sms
 from permits.messages import InboundSms
 from permits.sms import read
 from runtime.connection import Client
@@ -121,10 +122,10 @@ async def test_a_thousand_sms_are_stored_in_one_request_in_order(http: ClientSes
         (b"\xff\xfe", "malformed"),
         ({**SMS, "from": "8103"}, "from: not a phone number"),
         ({**SMS, "from": "BANK"}, "from: not a phone number"),
-        ({**SMS, "received_at": "2026-01-01T08:00:00"}, "no time zone"),
+        ({**SMS, "received_at": "2026-01-01T08:00:00"}, "with a timezone component"),
         ({**SMS, "extra": 1}, "unknown field `extra`"),
         ({**SMS, "text": 5}, "Expected `str`"),
-        ({**SMS, "text": "x" * 65_536}, "longer than 4000"),
+        ({**SMS, "text": "x" * 65_536}, "length <= 4000"),
         (b'{"from":"+994501234567","text":"\\ud800"}', "truncated"),
         (b'{"from":"+994501234567","text":"\\ud800 and more"}', "surrogate"),
         (b'{"from":"+994501234567","text":"\xff"}', "not UTF-8"),
@@ -265,7 +266,7 @@ async def test_a_repeated_request_gives_the_same_identities(signed: ClientSessio
     again = await post(signed, BODY, **signature(BODY, age_s=-2))
     assert first[1]["ids"] == again[1]["ids"]
     found = [sms for _, sms in await stored(redis)]
-    identities = {ROUTE.identity(s.source, s.sender, s.id, s.text, by_text=s.by_text) for s in found}
+    identities = {read_sms(sms, ROUTE).digest for sms in found}
     assert (len(found), len(identities)) == (4, 2)
 
 
