@@ -13,10 +13,10 @@ from typing import Final
 from redis.exceptions import ResponseError
 
 from ingest.spool import NotSpooledError, Spool
-from runtime.connection import CONDITIONS, NotReplicatedError, Wire
+from runtime.connection import CONDITIONS, NotReplicatedError, Wire, append
 
-MAX_ENTRIES: Final = 4000
-"""Entries of one write: bounds the time that the first of them waits for the last."""
+MAX_ENTRIES: Final = 400
+"""Entries of one write. While it is under way the next ones are prepared: with 4,000 both wait for each other."""
 MOST_WAITING: Final = 40_000
 """Entries that may wait for their write; more would be answered later than an aggregator waits."""
 ANSWER_S: Final = 5.0
@@ -74,7 +74,7 @@ class GroupCommit:
             return
         try:
             replies = await self._wire.call(
-                *[("XADD", stream, "*", "m", payload) for entries, _ in group for stream, payload in entries],
+                *[append(stream, payload) for entries, _ in group for stream, payload in entries],
                 timeout_s=ANSWER_S,
                 replicas=self._replicas,
             )

@@ -49,15 +49,15 @@ from tests.integration.lanes import DAY_KEYS, Floor, preparer
 from tests.integration.tolls import CountingWire, counted, kept_bytes, server_counts
 
 SEEN: Final = {
-    "ingest: calls": 57000,
-    "ingest: lines": 101890,
+    "ingest: calls": 38260,
+    "ingest: lines": 74890,
     "append: round trips": 10,
     "append: commands": 1000.2,
     "append: bytes in": 361632,
     "append: bytes out": 22706,
     "append: AOF bytes": 377140,
-    "worker: calls": 40770,
-    "worker: lines": 142050,
+    "worker: calls": 39535,
+    "worker: lines": 138000,
     "decide: round trips": 2.4,
     "decide: commands": 1050.5,
     "decide: bytes in": 381581,
