@@ -149,9 +149,9 @@ class ClusterClient:
         return [self._client(host) for host in self._slots.primaries]
 
     async def servers(self) -> list[Client]:
-        """The same, and then a client of each replica."""
+        """The same, and then a client of each other node: replicas, those too that are gone for the time being."""
         await self._slots.read()
-        return [self._client(host) for host in (*self._slots.primaries, *self._slots.replicas)]
+        return [self._client(host) for host in (*self._slots.primaries, *await self._slots.others())]
 
     async def aclose(self) -> None:
         """Close all connections."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from redis.asyncio import Redis
-from redis.exceptions import ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import ReadOnlyError, RedisError
 
 from lua.calls import Command
 from runtime.address import StoreAddress
@@ -40,11 +40,7 @@ class Sentinels:
 
     async def _asked(self) -> str:
         asked_s = time.monotonic()
-        said = await asyncio.gather(*map(self._said, self._wires))
-        known = [facts for facts in said if not isinstance(facts, Exception)]
-        if len(known) * 2 <= len(said):
-            why = next(facts for facts in said if isinstance(facts, Exception))
-            raise StoreConnectionError(f"{len(known)} of {len(said)} sentinels know {self._address.service!r}: {why}")
+        known = [_facts(flat) for flat in await self._said("MASTER")]
         latest = max(known, key=lambda facts: int(facts[b"config-epoch"]))
         if any(_DOUBTS & set(facts[b"flags"].split(b",")) for facts in known):  # one alone may be cut off: s_down
             raise StoreConnectionError("the sentinels doubt the master or are replacing it")
@@ -63,17 +59,39 @@ class Sentinels:
     def _is_confirmed(self, url: str) -> bool:
         return self._confirmed[0] == url and time.monotonic() - self._confirmed[1] < CONFIRM_S
 
-    async def _said(self, wire: Wire) -> dict[bytes, bytes] | Exception:
+    async def replicas(self) -> list[str]:
+        """`host:port` of all that one of them knows, those that are gone too, until SENTINEL RESET.
+
+        One of STORE_ERRORS where most of them do not answer.
+        """
+        async with self._turn:
+            found = [_facts(flat) for replicas in await self._said("REPLICAS") for flat in replicas]
+        return sorted({f"{facts[b'ip'].decode()}:{int(facts[b'port'])}" for facts in found})
+
+    async def _said(self, what: str) -> list[Any]:
+        """What those say who answer; one of STORE_ERRORS where that is not most of them."""
+        told = await asyncio.gather(*(self._told(wire, what) for wire in self._wires))
+        said = [reply for reply in told if not isinstance(reply, Exception)]
+        if len(said) * 2 <= len(told):
+            why = next(reply for reply in told if isinstance(reply, Exception))
+            raise StoreConnectionError(f"{len(said)} of {len(told)} sentinels know {self._address.service!r}: {why}")
+        return said
+
+    async def _told(self, wire: Wire, what: str) -> Any:
         try:
-            (flat,) = await wire.call(["SENTINEL", "MASTER", self._address.service], timeout_s=ASK_S)
+            (reply,) = await wire.call(["SENTINEL", what, self._address.service], timeout_s=ASK_S)
         except (*STORE_ERRORS, RedisError) as error:
             return error
-        return flat if isinstance(flat, ResponseError) else dict(zip(flat[::2], flat[1::2], strict=True))
+        return reply
 
     async def close(self) -> None:
         """Drop the connections."""
         for wire in self._wires:
             await wire.close()
+
+
+def _facts(flat: Sequence[bytes]) -> dict[bytes, bytes]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
 def refuse_other_than_master(role: Sequence[Any]) -> None:
@@ -150,10 +168,8 @@ class MasterClient:
         return reply
 
     async def servers(self) -> list[Client]:
-        """This one, and a client of each replica that is connected to the master."""
-        facts: dict[str, Any] = await self.execute_command("INFO", "replication")
-        slaves: list[dict[str, Any]] = [facts[f"slave{number}"] for number in range(facts["connected_slaves"])]
-        hosts = [f"{slave['ip']}:{slave['port']}" for slave in slaves]
+        """This one, and a client of each replica, those too that are gone for the time being."""
+        hosts = await self._sentinels.replicas()
         self._replicas |= {host: connect(self._address.of(host)) for host in hosts if host not in self._replicas}
         return [self, *(self._replicas[host] for host in hosts)]
 

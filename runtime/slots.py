@@ -27,6 +27,8 @@ Whose = TypeVar("Whose", str, int)
 """A node, or a slot."""
 _SECOND: Final = frozenset(("MEMORY", "OBJECT", "XGROUP", "XINFO"))
 """Commands whose second word is part of the name."""
+_UP_TO_SLOTS: Final = 8
+"""Words of a line of CLUSTER NODES before the slots of its node."""
 _NOWHERE: Final = 0
 _COUNTED: Final = -1
 _STREAMS: Final = -2
@@ -97,7 +99,6 @@ class SlotMap:
         self._ranges: list[tuple[int, int, str]] = []
         self._owners: dict[int, str] = {}
         self._hosts: set[str] = set(address.hosts)
-        self._named: set[str] = set()
         self._heard: dict[str, float] = {}
 
     @property
@@ -109,11 +110,6 @@ class SlotMap:
     def primaries(self) -> list[str]:
         """`host:port` of all that own slots."""
         return sorted({owner for _, _, owner in self._ranges})
-
-    @property
-    def replicas(self) -> list[str]:
-        """`host:port` of all others that the Cluster has named."""
-        return sorted(self._named - set(self.primaries))
 
     def owner(self, slot: int) -> str:
         """`host:port` of a slot's owner; one of STORE_ERRORS where none is known."""
@@ -160,8 +156,7 @@ class SlotMap:
                 continue
             self._ranges = [(first, last, places[0]) for first, last, places in found]
             self._owners = {}
-            self._named = {place for _, _, places in found for place in places}
-            self._hosts = {*self._address.hosts, *self._named}
+            self._hosts = {*self._address.hosts, *(place for _, _, places in found for place in places)}
             self._is_known = bool(found)
             if found:
                 self._heard |= dict.fromkeys(set(self.primaries) - {host}, time.monotonic())
@@ -169,16 +164,42 @@ class SlotMap:
             failure = StoreConnectionError("the Cluster serves no slots yet")
         raise failure
 
+    async def others(self) -> list[str]:
+        """`host:port` of all nodes without slots that a primary knows: those that are gone too, until CLUSTER FORGET.
+
+        Raises what the last primary said where none answers.
+        """
+        failure: Exception = StoreConnectionError("no primary of the Cluster is known")
+        for host in self.primaries:
+            try:
+                told: bytes = await self._asked(host, "NODES")
+            except (*STORE_ERRORS, RedisError) as error:
+                failure = error
+                continue
+            nodes = [line.split() for line in told.decode().splitlines()]
+            return sorted(_told_place(node) for node in nodes if len(node) <= _UP_TO_SLOTS and node[1][0] != ":")
+        raise failure
+
     async def _slots(self, host: str) -> list[tuple[int, int, list[str]]]:
         """(first slot, last, primary and replicas) as one node has it."""
+        told = await self._asked(host, "SLOTS")
+        return [(first, last, [_place(node, host) for node in nodes]) for first, last, *nodes in told]
+
+    async def _asked(self, host: str, what: str) -> Any:
+        """One node's reply to CLUSTER."""
         wire = Wire(self._address.of(host))
         try:
-            (reply,) = await wire.call(["CLUSTER", "SLOTS"], timeout_s=ASK_S)
+            (reply,) = await wire.call(["CLUSTER", what], timeout_s=ASK_S)
         finally:
             await wire.close()
         if isinstance(reply, ResponseError):
             raise reply
-        return [(first, last, [_place(node, host) for node in nodes]) for first, last, *nodes in reply]
+        return reply
+
+
+def _told_place(node: Sequence[str]) -> str:
+    """`host:port` of a line of CLUSTER NODES: `id host:port@bus,name flags ...`."""
+    return node[1].partition("@")[0]
 
 
 def _place(node: Sequence[Any], asked: str) -> str:

@@ -289,3 +289,24 @@ def test_the_slot_of_a_key_is_its_tags() -> None:
     assert slot_of("inbound:{07k}") == slot_of(b"{07k}:x") == slot("07k")
     assert slot_of("layout") == slot("layout") < SLOTS
     assert slot_of("{}x") == slot("{}x")
+
+
+async def test_a_node_that_has_failed_is_still_among_the_servers(tmp_path: Path) -> None:
+    with cluster(tmp_path / "c", replicas=1, fsync=False) as formed:
+        client, replica = ClusterClient(store_address(formed.url)), formed.replicas[0]
+        replica.kill()
+        asked = formed.primaries[0].client
+        await asyncio.to_thread(until, lambda: b" slave,fail " in nodes(asked), "the verdict")
+        listed = {node[1] for _, _, *places in asked.execute_command("CLUSTER", "SLOTS") for node in places}
+        assert replica.port not in listed, "or what follows would show nothing"
+        found = await servers(client)
+        assert len(found) == 4
+        with pytest.raises(STORE_ERRORS):
+            await found[3].execute_command("PING")
+        await client.aclose()
+
+
+def nodes(asked: Any) -> bytes:
+    """CLUSTER NODES as it came."""
+    raw = asked.execute_command("CLUSTER", "NODES")
+    return raw if isinstance(raw, bytes) else repr(raw).encode()

@@ -14,6 +14,7 @@ from api.topology import MasterWires, wires_to
 from bench.cluster import until
 from lua.library import ensure_loaded
 from lua.store import servers
+from processor.erasure import REWRITE, Eraser
 from runtime import durability
 from runtime.connection import STORE_ERRORS, NotReplicatedError
 from runtime.doctor.command import diagnosed, told
@@ -109,6 +110,44 @@ async def test_the_replica_is_among_the_servers(watched: Pair) -> None:
     client = client_to(watched.url)
     roles = [(await server.execute_command("ROLE"))[0] for server in await servers(client)]
     assert roles == [b"master", b"slave"]
+    await client.aclose()
+
+
+async def test_a_replica_that_is_gone_is_still_among_the_servers_and_waited_for(watched: Pair) -> None:
+    client = client_to(watched.url)
+    await client.execute_command("HSET", "day_keys:{t}", "20200101", "old", "20990101", "new")
+    replica = watched.servers[1]
+    replica.kill()
+    await asyncio.to_thread(until, lambda: watched.servers[0].client.info()["connected_slaves"] == 0, "the lost link")
+    assert len(await servers(client)) == 2
+    eraser = Eraser(client, "day_keys:{t}")
+
+    async def is_due(*, rounds: int = 1) -> bool:
+        for _ in range(rounds):
+            await eraser.round(now_ms=1_700_000_000_000, texts_days=3)
+            await asyncio.sleep(0.05)
+        return bool(await client.execute_command("HEXISTS", "day_keys:{t}", REWRITE))
+
+    assert await is_due(rounds=20), "the replica's file still holds the key"
+    replica.start()
+    replica.client.execute_command("REPLICAOF", "127.0.0.1", watched.servers[0].port)  # as the sentinels would, later
+
+    async def is_done() -> bool:
+        return not await is_due()
+
+    await eventually(is_done, within_s=20)
+    assert replica.client.info("commandstats")["cmdstat_bgrewriteaof"]["calls"] == 1
+    await client.aclose()
+
+
+async def test_where_most_sentinels_are_away_nobody_says_who_the_servers_are(watched: Pair) -> None:
+    client = client_to(watched.url)
+    await client.execute_command("PING")
+    for watcher in watched.watchers[:2]:
+        watcher.kill()
+        watcher.wait()
+    with pytest.raises(STORE_ERRORS, match="1 of 3 sentinels"):
+        await servers(client)
     await client.aclose()
 
 
