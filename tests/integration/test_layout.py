@@ -21,7 +21,7 @@ async def test_the_first_start_stores_the_layout_and_no_key(redis: Client) -> No
     assert keys == [partition_keys(tag) for tag in tags(4)]
     raw: bytes = await redis.execute_command("GET", LAYOUT)
     stored = msgspec.json.decode(raw, type=layout.Layout)
-    assert (stored.partitions, stored.tags, stored.route) == (4, tags(4), 2)
+    assert (stored.partitions, stored.tags, stored.route) == (4, tags(4), 3)
     assert b"k" * 16 not in raw
     assert await layout.settle(redis, ROUTE) == keys
     assert await redis.execute_command("GET", LAYOUT) == raw
