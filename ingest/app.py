@@ -100,12 +100,12 @@ class Ingest:
             if self._spool is None or source not in self._signatures.once:
                 raise _too_much(full_because)
             self._spool.begin(full_because)
+        began = time.perf_counter()
         try:
             items = native.items_of(body, ndjson=media in NDJSON)
         except native.BodyError as error:
             _refused("body")
             raise ProblemError(400, "Unusable body", str(error)) from None
-        began = time.perf_counter()
         try:
             entries, ids, rejected = self._accept(items, source, webhook_id, given_trace(request) or msgspec.UNSET)
         except UnreadDayKeyError as error:

@@ -15,8 +15,10 @@ from redis.exceptions import ResponseError
 from ingest.spool import NotSpooledError, Spool
 from runtime.connection import CONDITIONS, NotReplicatedError, Wire, append
 
-MAX_ENTRIES: Final = 400
-"""Entries of one write. While it is under way the next ones are prepared: with 4,000 both wait for each other."""
+MAX_ENTRIES: Final = 4000
+"""Entries of one write: bounds the time that the first of them waits for the last."""
+SMALL: Final = 400
+"""Of more than twice as many that wait half are written: were all, ingest had nothing left to prepare meanwhile."""
 MOST_WAITING: Final = 40_000
 """Entries that may wait for their write; more would be answered later than an aggregator waits."""
 ANSWER_S: Final = 5.0
@@ -102,8 +104,9 @@ class GroupCommit:
     def _next_group(self) -> list[Waiting]:
         """The requests of one write."""
         taken, size = 0, 0
+        most = min(max(SMALL, self._entries // 2), MAX_ENTRIES)
         for entries, _ in self._waiting:
-            if taken and size + len(entries) > MAX_ENTRIES:
+            if taken and size + len(entries) > most:
                 break
             taken += 1
             size += len(entries)

@@ -47,7 +47,7 @@ _ITEMS: Final = msgspec.json.Decoder(list[Item])
 _RAW_ITEMS: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
 
-def items_of(body: bytes, *, ndjson: bool) -> list[Item | Rejection]:
+def items_of(body: bytes, *, ndjson: bool) -> Sequence[Item | Rejection]:
     """The items of a body, in order; BodyError where it is no object, array or NDJSON of 1 to MAX_ITEMS."""
     raws: list[msgspec.Raw] | list[bytes]
     if ndjson:
@@ -62,7 +62,7 @@ def items_of(body: bytes, *, ndjson: bool) -> list[Item | Rejection]:
                 raise BodyError(f"not JSON: {error}") from None
         else:
             _refuse_size(len(items))
-            return list(items)
+            return items
     else:
         raws = [body]
     _refuse_size(len(raws))

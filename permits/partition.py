@@ -8,6 +8,7 @@ import hashlib
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import Final
 
 from cryptography.hazmat.primitives.ciphers import Cipher
@@ -25,8 +26,8 @@ _BLOCK: Final = 16
 """Bytes; every document and every phone number fits."""
 _PARTED: Final = struct.Struct(">8sI4x")
 """Of a block: owner key, and the number that gives the partition."""
-_IDENTITY: Final = struct.Struct(">8sI4x8xI4s")
-"""Two blocks: sender's key and checksum of source and id; checksum of the text, marked as one."""
+_IDENTITY: Final = struct.Struct(">8s4sI8x4sI")
+"""Two blocks: sender's key, source's, checksum of the id; checksum of the text, marked as one."""
 _DIGESTS: Final = struct.Struct(">4s12x2s14x")
 
 
@@ -41,9 +42,10 @@ class Route:
         self._sender = _blocks(b"s:", key)
         self._person = _blocks(b"f:", key)
         self._organisation = _blocks(b"o:", key)
-        self._long = hashlib.blake2b(b"l:", key=key, digest_size=_BLOCK)
+        self._long = _hashes(b"l:", key, _BLOCK)
         self._request = hashlib.blake2b(b"r:", key=key, digest_size=8)
         self._identity = _blocks(b"i:", key)
+        self._source: Callable[[str], bytes] = lru_cache(maxsize=1000)(_hashes(b"u:", key, 4))
         self.fingerprint = hashlib.blake2b(b"fingerprint", key=key, digest_size=8).hexdigest()
 
     def of_documents(self, documents: Sequence[str]) -> list[tuple[int, bytes]]:
@@ -88,9 +90,10 @@ class Route:
         """
         blocks: list[bytes] = []
         for one, (_, sender) in zip(batch, senders, strict=True):
-            named = f"{one.source}\0{f'1{one.text}' if one.by_text else f'0{one.id}'}".encode("utf-8", "surrogatepass")
-            text = one.text.encode("utf-8", "surrogatepass")
-            blocks.append(_IDENTITY.pack(sender, zlib.crc32(named), zlib.crc32(text), b"text"))
+            named = f"1{one.text}" if one.by_text else f"0{one.id}"
+            checksum = zlib.crc32(named.encode("utf-8", "surrogatepass"))
+            text = zlib.crc32(one.text.encode("utf-8", "surrogatepass"))
+            blocks.append(_IDENTITY.pack(sender, self._source(one.source), checksum, b"text", text))
         digests: list[bytes] = []
         for name, text in _DIGESTS.iter_unpack(self._identity(b"".join(blocks))):
             digests.append(name + text)
@@ -101,17 +104,23 @@ class Route:
         blocks: list[bytes] = []
         for name in names:
             raw = name.encode("utf-8", "surrogatepass")
-            blocks.append(raw.ljust(_BLOCK, b"\0") if len(raw) <= _BLOCK else self._hashed(raw))
+            blocks.append(raw.ljust(_BLOCK, b"\0") if len(raw) <= _BLOCK else self._long(name))
         placed: list[tuple[int, bytes]] = []
         for owner, number in _PARTED.iter_unpack(enciphered(b"".join(blocks))):
             placed.append((number % self.partitions, owner))
         return placed
 
-    def _hashed(self, name: bytes) -> bytes:
-        """A block of a name that is too long for one."""
-        h = self._long.copy()
-        h.update(name)
+
+def _hashes(kind: bytes, key: bytes, size: int) -> Callable[[str], bytes]:
+    """Hashes names under a key, to so many bytes."""
+    keyed = hashlib.blake2b(kind, key=key, digest_size=size)
+
+    def hashed(name: str) -> bytes:
+        h = keyed.copy()
+        h.update(name.encode("utf-8", "surrogatepass"))
         return h.digest()
+
+    return hashed
 
 
 def _blocks(kind: bytes, key: bytes) -> Callable[[bytes], bytes]:

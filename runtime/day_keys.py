@@ -51,7 +51,7 @@ class DayKey:
         return self.seal_each(((plain, place),))[0]
 
     def seal_each(self, contents: Sequence[tuple[bytes, bytes]]) -> list[bytes]:
-        """As `seal` of each (content, place)."""
+        """As `seal` of each (content, place); for one thread at a time."""
         encrypt, nonces = self._encrypt, self._nonces
         if len(nonces) < len(contents):
             count = max(NONCES, len(contents))

@@ -60,11 +60,16 @@ async def test_the_entries_of_a_request_stay_in_order(commit: GroupCommit, redis
 
 
 async def test_a_write_is_bounded_and_no_request_is_torn(commit: GroupCommit, wire: CountingWire) -> None:
-    await asyncio.gather(*(commit.append([("inbound", b"x")] * 150) for _ in range(9)))
+    await asyncio.gather(*(commit.append([("inbound", b"x")] * 1000) for _ in range(10)))
     assert max(wire.writes) <= MAX_ENTRIES
-    assert wire.writes == [300, 300, 300, 300, 150]
+    assert all(size % 1000 == 0 for size in wire.writes)
     await commit.append([("inbound", b"x")] * (MAX_ENTRIES + 1))
     assert wire.writes[-1] == MAX_ENTRIES + 1
+
+
+async def test_of_many_that_wait_half_are_written(commit: GroupCommit, wire: CountingWire) -> None:
+    await asyncio.gather(*(commit.append([("inbound", b"x")] * 100) for _ in range(40)))
+    assert wire.writes == [2000, 1000, 500, 400, 100]
 
 
 async def test_an_entry_that_fails_fails_its_own_request_only(commit: GroupCommit, redis: Client) -> None:

@@ -43,7 +43,7 @@ def layout(raw: bytes | None) -> Layout:
 
 
 class Hashes:
-    """Owners as AES blocks, all else keyed BLAKE2b: a prefix and the words, under the routing key or one made of it."""
+    """Owners and identities as AES blocks, all else keyed BLAKE2b: a prefix and the words."""
 
     def __init__(self, keys: Path, of: Layout) -> None:
         path = keys / "routing.key"
@@ -66,11 +66,9 @@ class Hashes:
     def identity(self, source: str, phone: str, sms_id: str, text: str, *, by_text: bool) -> str:
         """Digest of an SMS's identity, 12 hex digits: its name, then its text."""
         _, sender = self.owner(None, phone)
-        name = self._enciphered(
-            "i:",
-            bytes.fromhex(sender) + _checksum(f"{source}\0" + (f"1{text}" if by_text else f"0{sms_id}")) + bytes(4),
-        )
-        return (name[:4] + self._enciphered("i:", bytes(8) + _checksum(text) + b"text")[:2]).hex()
+        named = _checksum(f"1{text}" if by_text else f"0{sms_id}")
+        name = self._enciphered("i:", bytes.fromhex(sender) + self._hash(f"u:{source}", 4) + named)
+        return (name[:4] + self._enciphered("i:", bytes(8) + b"text" + _checksum(text))[:2]).hex()
 
     def _enciphered(self, kind: str, block: bytes) -> bytes:
         return Cipher(AES(self._hash(kind, 32)), ECB()).encryptor().update(block)  # noqa: S305  # one block, no mode
