@@ -13,7 +13,7 @@ from typing import Final
 from redis.exceptions import ResponseError
 
 from ingest.spool import NotSpooledError, Spool
-from runtime.connection import CONDITIONS, NotReplicatedError, Wire, append
+from runtime.connection import CONDITIONS, NotReplicatedError, Wire
 
 MAX_ENTRIES: Final = 4000
 """Entries of one write: bounds the time that the first of them waits for the last."""
@@ -76,7 +76,7 @@ class GroupCommit:
             return
         try:
             replies = await self._wire.call(
-                *[append(stream, payload) for entries, _ in group for stream, payload in entries],
+                *[("XADD", stream, "*", "m", payload) for entries, _ in group for stream, payload in entries],
                 timeout_s=ANSWER_S,
                 replicas=self._replicas,
             )

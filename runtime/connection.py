@@ -6,7 +6,6 @@ Nothing here retries a command: a repeated write is a second write. Who calls re
 import asyncio
 import re
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import Any, Final, Protocol, cast
 
 from hiredis import pack_command  # pyright: ignore[reportUnknownVariableType]
@@ -36,22 +35,6 @@ CONDITIONS: Final = frozenset(
 
 class NotReplicatedError(StoreConnectionError):
     """Fewer replicas than asked have what was written; whether one of them will, nobody knows."""
-
-
-class Packed(tuple[str, str, bytes]):
-    """A command that is packed already: its name, its key, and all that goes over the wire."""
-
-    __slots__ = ()
-
-
-def append(stream: str, payload: bytes) -> Packed:
-    """XADD of an entry with the field `m`: packed behind a head made once a stream, in a third of hiredis's time."""
-    return Packed(("XADD", stream, b"%b%d\r\n%b\r\n" % (_head(stream), len(payload), payload)))
-
-
-@lru_cache(maxsize=4096)
-def _head(stream: str) -> bytes:
-    return _pack(("XADD", stream, "*", "m", b"")).removesuffix(b"0\r\n\r\n")
 
 
 class Client(Store, Protocol):
@@ -141,7 +124,7 @@ class Wire:
                     await self._open()
                 connection: Any = self._connection
                 # hiredis packs in C what redis-py's asyncio client packs in Python: a sixth of ingest's time.
-                packed = b"".join([one[2] if isinstance(one, Packed) else _pack(tuple(one)) for one in commands])
+                packed = b"".join([_pack(tuple(command)) for command in commands])
                 await connection.send_packed_command([packed], check_health=False)
                 replies = await _replies(connection._parser, len(commands))
         except TimeoutError:

@@ -155,7 +155,7 @@ class Refusing(Wire):
         """As the wire's; entries that are odd numbers are refused."""
         if self.error is None:
             return await super().call(*commands, timeout_s=timeout_s, replicas=replicas)
-        odd = [command for command in commands if int(command[-1].split()[-1]) % 2]  # what it packs ends so
+        odd = [command for command in commands if int(command[-1]) % 2]
         even = [command for command in commands if command not in odd]
         replies = iter(await super().call(*even, timeout_s=timeout_s, replicas=replicas) if even else [])
         return [self.error if command in odd else next(replies) for command in commands]
