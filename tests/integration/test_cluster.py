@@ -310,3 +310,20 @@ def nodes(asked: Any) -> bytes:
     """CLUSTER NODES as it came."""
     raw = asked.execute_command("CLUSTER", "NODES")
     return raw if isinstance(raw, bytes) else repr(raw).encode()
+
+
+async def test_a_node_whose_address_nobody_knows_is_not_among_the_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {
+        "SLOTS": [[0, SLOTS - 1, [b"10.0.0.1", 7000, b"a"]]],
+        "NODES": b"a 10.0.0.1:7000@17000 myself,master - 0 0 1 connected 0-16383\n"
+        b"b :0@0 slave,fail,noaddr a 0 0 1 disconnected\n"
+        b"c 10.0.0.3:7000@17000,name slave,fail a 0 0 1 disconnected\n",
+    }
+
+    async def asked(_: SlotMap, __: str, what: str) -> Any:
+        return told[what]
+
+    monkeypatch.setattr(SlotMap, "_asked", asked)
+    slots = SlotMap(store_address("redis+cluster://10.0.0.1:7000"))
+    await slots.read()
+    assert await slots.others() == ["10.0.0.3:7000"]

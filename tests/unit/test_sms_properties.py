@@ -1,9 +1,13 @@
 """The grammar of an SMS, whatever is typed."""
 
+from collections.abc import Sequence
+
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from permits.documents import NATIONAL, canonical
+from permits.documents import LONGEST_TEXT, NATIONAL, canonical
+from permits.folding import fold, fold_lines
 from permits.sms import read, read_any, read_each
 from tests.unit.sms_texts import assert_nothing_is_guessed, tokens, well_formed
 
@@ -65,6 +69,24 @@ def test_a_space_in_a_number_gives_the_same_document_or_none(number: str, code: 
 )
 def test_the_fast_path_reads_what_the_whole_grammar_reads(text: str) -> None:
     assert read(text) == read_any(text)
+
+
+def test_of_a_text_no_more_is_looked_at_than_an_sms_can_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+
+    def lines(texts: Sequence[str]) -> str:
+        seen.extend(texts)
+        return fold_lines(texts)
+
+    def one(text: str) -> str:
+        seen.append(text)
+        return fold(text)
+
+    monkeypatch.setattr("permits.sms.fold_lines", lines)
+    monkeypatch.setattr("permits.sms.fold", one)
+    texts = ["2 AZE 1111111", "2 AZE 1111111" + " " * 9000, "x" * 9000]
+    assert [reading.fault for reading in read_each(texts)] == [None, None, "malformed"]
+    assert max(map(len, seen)) == LONGEST_TEXT
 
 
 @given(
