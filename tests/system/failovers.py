@@ -31,7 +31,7 @@ SLOW: Final = 250
 """Time enough to strike twice, on a busy machine too."""
 SENTINELS_S: Final = 100.0
 """Until sentinels have replaced a master, or told an old one: they look every ten seconds who is master, let a wrong
-answer stand for eight, and look on for thirty after two in which a busy machine did not run them."""
+answer stand for eight, and may begin anew on a busy machine."""
 MOVED: Final = (0, SLOTS // 3 - 100)
 """Not all of the first node's: a primary without a slot becomes a replica of whoever took the last."""
 INBOUND: Final = [partition_keys(tag).inbound for tag in tags(PARTITIONS)]

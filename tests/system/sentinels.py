@@ -10,13 +10,18 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from bench.cluster import Server, free_port, until
+from bench.cluster import Server, free_port
 from bench.store import binary
+from tests.system.house import until
 
 SERVICE: Final = "icaze"
 SENTINELS: Final = 3
 DOWN_MS: Final = 1000
 """A silent master is replaced after this."""
+LOOKS_ON_MS: Final = 3000
+"""How long a sentinel does nothing after two seconds in which it was not run; by itself it would be thirty."""
+FORM_S: Final = 60.0
+"""A link that fails at first is tried again after fifteen seconds."""
 
 
 class Pair:
@@ -53,6 +58,16 @@ class Pair:
             int(facts[b"num-other-sentinels"]) == SENTINELS - 1 and int(facts[b"num-slaves"]) >= 1 for facts in told
         )
 
+    @property
+    def is_brisk(self) -> bool:
+        """Whether all sentinels have been told that a pause of the machine shall cost seconds, not half a minute."""
+        try:
+            for sentinel in self._sentinels:
+                sentinel.execute_command("SENTINEL", "DEBUG", "tilt-period", LOOKS_ON_MS)
+        except redis.RedisError:
+            return False
+        return True
+
     def close(self) -> None:
         """Let go of the sentinels."""
         for sentinel in self._sentinels:
@@ -84,7 +99,8 @@ def pair(folder: Path, *, fsync: bool = True) -> Generator[Pair, None, None]:
             words = [str(binary()), str(settings), "--sentinel"]
             watchers.append(subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
         made = Pair(servers, ports, watchers)
-        until(lambda: made.is_ready, "the sentinels")
+        until(lambda: made.is_brisk, "the sentinels' doors")
+        until(lambda: made.is_ready, "the sentinels", within_s=FORM_S)
         yield made
     finally:
         for watcher in watchers:
