@@ -64,6 +64,12 @@ def test_a_role_may_read_what_the_table_says_it_reads(role: str) -> None:
     assert [spec.name for spec in rows if not may(role, spec, write=False)] == []
 
 
+def test_only_the_roles_may_ask_who_all_the_nodes_are() -> None:
+    """They look at each server before they start, and the eraser waits for each; nobody else has any business there."""
+    users = [line.split()[1] for line in USERS.read_text().splitlines()]
+    assert [user for user in users if "+cluster|nodes" in rules(user)] == list(ROLES)
+
+
 def test_every_key_that_ingest_may_read_is_layout_or_day_keys() -> None:
     readable = [spec.name for spec in KEY_TABLE if may("ingest", spec, write=False)]
     assert readable == ["layout", "day_keys:{p}"]
