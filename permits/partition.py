@@ -43,9 +43,9 @@ class Route:
         self._person = _blocks(b"f:", key)
         self._organisation = _blocks(b"o:", key)
         self._long = _hashes(b"l:", key, _BLOCK)
-        self._request = hashlib.blake2b(b"r:", key=key, digest_size=8)
+        self._request = _hashes(b"r:", key, 8)
         self._identity = _blocks(b"i:", key)
-        self._source: Callable[[str], bytes] = lru_cache(maxsize=1000)(_hashes(b"u:", key, 4))
+        self._source = _kept(_hashes(b"u:", key, 4))
         self.fingerprint = hashlib.blake2b(b"fingerprint", key=key, digest_size=8).hexdigest()
 
     def of_documents(self, documents: Sequence[str]) -> list[tuple[int, bytes]]:
@@ -74,9 +74,7 @@ class Route:
 
     def of_request(self, words: bytes) -> str:
         """Digest of a request, 16 hex digits: keyed, so that it may rest beside what it seals."""
-        h = self._request.copy()
-        h.update(words)
-        return h.hexdigest()
+        return self._request(words).hex()
 
     def owner(self, document: str | None, sender: str) -> tuple[int, bytes]:
         """Partition and owner key of an SMS: by its document where one can be read, else by its sender."""
@@ -104,23 +102,33 @@ class Route:
         blocks: list[bytes] = []
         for name in names:
             raw = name.encode("utf-8", "surrogatepass")
-            blocks.append(raw.ljust(_BLOCK, b"\0") if len(raw) <= _BLOCK else self._long(name))
+            blocks.append(raw.ljust(_BLOCK, b"\0") if len(raw) <= _BLOCK else self._long(raw))
         placed: list[tuple[int, bytes]] = []
         for owner, number in _PARTED.iter_unpack(enciphered(b"".join(blocks))):
             placed.append((number % self.partitions, owner))
         return placed
 
 
-def _hashes(kind: bytes, key: bytes, size: int) -> Callable[[str], bytes]:
+def _hashes(kind: bytes, key: bytes, size: int) -> Callable[[bytes], bytes]:
     """Hashes names under a key, to so many bytes."""
     keyed = hashlib.blake2b(kind, key=key, digest_size=size)
 
-    def hashed(name: str) -> bytes:
+    def hashed(name: bytes) -> bytes:
         h = keyed.copy()
-        h.update(name.encode("utf-8", "surrogatepass"))
+        h.update(name)
         return h.digest()
 
     return hashed
+
+
+def _kept(hashes: Callable[[bytes], bytes]) -> Callable[[str], bytes]:
+    """Hashes names that are few, and keeps what it has found."""
+
+    @lru_cache(maxsize=1000)
+    def kept(name: str) -> bytes:
+        return hashes(name.encode("utf-8", "surrogatepass"))
+
+    return kept
 
 
 def _blocks(kind: bytes, key: bytes) -> Callable[[bytes], bytes]:

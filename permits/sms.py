@@ -84,11 +84,7 @@ def read_each(texts: Sequence[str]) -> list[Reading]:
         if unusual or len(text) > LONGEST_TEXT:
             readings.append(read_any(text))
             continue
-        lang: Lang = "az"
-        if not text.isascii() and _RUSSIAN.search(text) is not None:
-            lang = "ru"
-        elif line in english:
-            lang = "en"
+        lang = _language(text, english=line in english)
         if number and first and not last and len(first) <= _LONGEST_CODE:
             readings.append(Reading(int(first), series.upper() + number.replace(SEPARATOR, ""), None, lang))
         else:
@@ -100,10 +96,14 @@ def read_any(text: str) -> Reading:
     """The whole grammar, also for the texts that `read_each` knows at sight."""
     text = text.strip()
     scan = _Scan(fold(text[:LONGEST_TEXT]))
-    lang: Lang = "en" if scan.english else "az"
-    if not text.isascii() and _RUSSIAN.search(text, 0, LONGEST_TEXT) is not None:
-        lang = "ru"
+    lang = _language(text, english=scan.english)
     return Reading(None, None, "malformed", lang) if len(text) > LONGEST_TEXT else scan.reading(lang)
+
+
+def _language(text: str, *, english: bool) -> Lang:
+    if not text.isascii() and _RUSSIAN.search(text, 0, LONGEST_TEXT) is not None:
+        return "ru"
+    return "en" if english else "az"
 
 
 def _english_lines(folded: str) -> set[int]:
