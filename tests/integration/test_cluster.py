@@ -12,7 +12,7 @@ from redis.exceptions import ResponseError
 
 from api.cluster_wires import ClusterWires
 from api.seals import Seals
-from bench.cluster import Cluster, Server, cluster, until
+from bench.cluster import Cluster, Server, cluster
 from ingest.high_water import HighWater
 from lua.keys import SLOTS, PartitionKeys, partition_keys, slot, tags
 from lua.library import LIBRARY, ensure_loaded
@@ -23,6 +23,7 @@ from runtime.cluster import ClusterClient, ClusterWire
 from runtime.connection import STORE_ERRORS, NotReplicatedError, StoreConnectionError
 from runtime.settings import Settings
 from runtime.slots import SlotMap, key_of, shared_out, slot_of
+from tests.system.house import until
 
 KEYS: Final = [partition_keys(tag) for tag in tags(12)]
 HERE: Final = KEYS[0]
@@ -312,18 +313,35 @@ def nodes(asked: Any) -> bytes:
     return raw if isinstance(raw, bytes) else repr(raw).encode()
 
 
-async def test_a_node_whose_address_nobody_knows_is_not_among_the_servers(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = {
-        "SLOTS": [[0, SLOTS - 1, [b"10.0.0.1", 7000, b"a"]]],
-        "NODES": b"a 10.0.0.1:7000@17000 myself,master - 0 0 1 connected 0-16383\n"
-        b"b :0@0 slave,fail,noaddr a 0 0 1 disconnected\n"
-        b"c 10.0.0.3:7000@17000,name slave,fail a 0 0 1 disconnected\n",
-    }
+class Told(SlotMap):
+    """The map of a Cluster whose nodes say so; those that are away do not."""
 
-    async def asked(_: SlotMap, __: str, what: str) -> Any:
-        return told[what]
+    def __init__(self, *away: str) -> None:
+        super().__init__(store_address("redis+cluster://10.0.0.2:7000"))
+        self._away = away
 
-    monkeypatch.setattr(SlotMap, "_asked", asked)
-    slots = SlotMap(store_address("redis+cluster://10.0.0.1:7000"))
+    async def _asked(self, host: str, what: str) -> Any:
+        if what == "SLOTS":
+            return [[0, 99, [b"10.0.0.1", 7000, b"a"]], [100, SLOTS - 1, [b"10.0.0.2", 7000, b"b"]]]
+        if host in self._away:
+            raise StoreConnectionError(f"{host} is away")
+        return (
+            b"a 10.0.0.1:7000@17000 master - 0 0 1 connected 0-99\n"
+            b"b 10.0.0.2:7000@17000 myself,master - 0 0 1 connected 100-16383\n"
+            b"c :0@0 slave,fail,noaddr a 0 0 1 disconnected\n"
+            b"d 10.0.0.4:7000@17000,name slave,fail a 0 0 1 disconnected\n"
+        )
+
+
+@pytest.mark.parametrize("away", [(), ("10.0.0.1:7000",)])
+async def test_any_primary_names_the_nodes_without_slots_that_have_an_address(away: tuple[str, ...]) -> None:
+    slots = Told(*away)
     await slots.read()
-    assert await slots.others() == ["10.0.0.3:7000"]
+    assert await slots.others() == ["10.0.0.4:7000"]
+
+
+async def test_where_no_primary_answers_nobody_says_who_the_nodes_are() -> None:
+    slots = Told("10.0.0.1:7000", "10.0.0.2:7000")
+    await slots.read()
+    with pytest.raises(StoreConnectionError, match="7000 is away"):
+        await slots.others()

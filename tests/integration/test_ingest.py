@@ -5,6 +5,7 @@ import base64
 import gzip
 import hashlib
 import hmac
+import re
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -193,9 +194,18 @@ async def test_another_path_is_a_problem_too(http: ClientSession) -> None:
         assert (answer.status, answer.content_type) == (404, "application/problem+json")
 
 
+async def items_rejected(http: ClientSession) -> float:
+    async with http.get("/metrics") as answer:
+        found = re.search(r'icaze_sms_rejected_total\{reason="item"\} (\S+)', await answer.text())
+    return float(found[1]) if found else 0.0
+
+
 async def test_health_readiness_and_metrics_are_served(http: ClientSession) -> None:
     await post(http, SMS)
     await post(http, b"")
+    before = await items_rejected(http)
+    await post(http, [SMS, {"from": "BANK"}, 7])
+    assert await items_rejected(http) == before + 2
     async with http.get("/healthz") as answer:
         assert answer.status == 200
     async with http.get("/readyz") as answer:

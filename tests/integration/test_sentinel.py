@@ -5,6 +5,7 @@ import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis.exceptions import RedisError
@@ -16,10 +17,11 @@ from lua.library import ensure_loaded
 from lua.store import servers
 from processor.erasure import REWRITE, Eraser
 from runtime import durability
-from runtime.connection import STORE_ERRORS, NotReplicatedError
+from runtime.address import store_address
+from runtime.connection import STORE_ERRORS, NotReplicatedError, StoreConnectionError, Wire
 from runtime.doctor.command import diagnosed, told
 from runtime.errors import StartupError
-from runtime.sentinel import MasterWire
+from runtime.sentinel import MasterWire, Sentinels
 from runtime.settings import Settings
 from runtime.topology import client_to, wire_to
 from tests.eventually import eventually
@@ -138,6 +140,30 @@ async def test_a_replica_that_is_gone_is_still_among_the_servers_and_waited_for(
     await eventually(is_done, within_s=20)
     assert replica.client.info("commandstats")["cmdstat_bgrewriteaof"]["calls"] == 1
     await client.aclose()
+
+
+def saying(monkeypatch: pytest.MonkeyPatch, *replies: Any) -> Sentinels:
+    """Three sentinels that say so, one after the other, whatever they are asked."""
+    sentinels, said = Sentinels(store_address("redis+sentinel://a,b,c/icaze")), iter(replies)
+
+    async def told(_: Sentinels, __: Wire, ___: str) -> Any:
+        return next(said)
+
+    monkeypatch.setattr(Sentinels, "_told", told)
+    return sentinels
+
+
+async def test_a_replica_that_one_sentinel_alone_knows_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = [b"ip", b"10.0.0.1", b"port", b"1"], [b"ip", b"10.0.0.2", b"port", b"2"]
+    sentinels = saying(monkeypatch, [first], [first, second], StoreConnectionError("away"))
+    assert await sentinels.replicas() == ["10.0.0.1:1", "10.0.0.2:2"]
+
+
+async def test_whoever_knows_of_the_latest_failover_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = [
+        [b"ip", b"10.0.0.1", b"port", b"%d" % at, b"config-epoch", b"%d" % at, b"flags", b"master"] for at in (9, 10, 2)
+    ]
+    assert await saying(monkeypatch, *said).master() == "redis://10.0.0.1:10/0"
 
 
 async def test_where_most_sentinels_are_away_nobody_says_who_the_servers_are(watched: Pair) -> None:

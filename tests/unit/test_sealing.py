@@ -33,7 +33,13 @@ def sms(**other: Any) -> InboundSms:
 
 
 @pytest.mark.parametrize(
-    "one", [sms(), sms(received_ms=5, by_text=True, trace="00-a-b-01"), sms(text='İcazə "2" 🙏\0'), sms(id="a\0b")]
+    "one",
+    [
+        sms(),
+        sms(received_ms=5, by_text=True, trace="00-a-b-01", channel="app"),
+        sms(text='İcazə "2" 🙏\0'),
+        sms(id="a\0b"),
+    ],
 )
 def test_an_sms_is_read_as_it_was_taken(one: InboundSms) -> None:
     stored = ENCODER.encode(sealed(KEY, one))
