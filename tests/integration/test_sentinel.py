@@ -12,7 +12,6 @@ from redis.exceptions import RedisError
 
 from api.seals import Seals
 from api.topology import MasterWires, wires_to
-from bench.cluster import until
 from lua.library import ensure_loaded
 from lua.store import servers
 from processor.erasure import REWRITE, Eraser
@@ -25,6 +24,7 @@ from runtime.sentinel import MasterWire, Sentinels
 from runtime.settings import Settings
 from runtime.topology import client_to, wire_to
 from tests.eventually import eventually
+from tests.system.house import until
 from tests.system.sentinels import Pair, pair
 
 
